@@ -1,0 +1,264 @@
+import { z } from 'zod'
+
+/**
+ * The configuration: environment variables, parsed once, all problems reported at once. The schema below is the documentation; a
+ * test holds the README's table to it. An empty variable counts as absent.
+ */
+export type Config = {
+  environment: 'development' | 'test' | 'production'
+  host: string
+  port: number
+  publicOrigins: readonly string[]
+  database: { /** Null: embedded. */ url: string | null; poolSize: number }
+  dataDir: string
+  /** Null: generated once into the data directory. */
+  secret: string | null
+  bootstrapToken: string | null
+  bcryptCost: number
+  ai: {
+    providers: readonly ProviderConfig[]
+    defaultModels: readonly string[]
+    aliases: Readonly<Record<string, string>>
+    timeouts: { connectMs: number; firstTokenMs: number; idleMs: number; totalMs: number }
+  }
+  workerConcurrency: number
+  leaseMs: number
+  shutdownGraceMs: number
+  limits: { bodyBytes: number; promptBytes: number }
+  logLevel: 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal' | 'silent'
+}
+
+export type ProviderConfig = { name: string; baseUrl: string | null; apiKey: string }
+
+/** The environment is not usable. `problems` has one line for each wrong variable and never a value of one. */
+export class ConfigError extends Error {
+  readonly problems: readonly string[]
+
+  constructor(problems: readonly string[]) {
+    super(`The configuration is wrong:\n${problems.map((problem) => `  - ${problem}`).join('\n')}`)
+    this.name = 'ConfigError'
+    this.problems = problems
+  }
+}
+
+const modelName = /^[a-z0-9][a-z0-9_-]*\/\S+$/i
+const providerName = /^[a-z0-9][a-z0-9_-]*$/i
+
+const protocolOf = (text: string): string | null => (URL.canParse(text) ? new URL(text).protocol : null)
+
+const integer = (min: number, max: number) =>
+  z.coerce
+    .number(`must be a whole number from ${min} to ${max}`)
+    .int(`must be a whole number from ${min} to ${max}`)
+    .min(min, `must be a whole number from ${min} to ${max}`)
+    .max(max, `must be a whole number from ${min} to ${max}`)
+
+const commaList = z.string().transform((text) =>
+  text
+    .split(',')
+    .map((item) => item.trim())
+    .filter((item) => item !== ''),
+)
+
+const httpUrl = z.string().refine((text) => {
+  const protocol = protocolOf(text)
+  return protocol === 'http:' || protocol === 'https:'
+}, 'must be an http:// or https:// URL')
+
+const providerList = z.string().transform((text, context) => {
+  const shape = z.array(
+    z.object({ name: z.string().regex(providerName), baseUrl: httpUrl, apiKey: z.string().min(1) }).strict(),
+  )
+  try {
+    const parsed = shape.safeParse(JSON.parse(text))
+    if (parsed.success) return parsed.data
+  } catch (error) {
+    // What JSON.parse says quotes the text, and the text holds keys.
+    if (!(error instanceof SyntaxError)) throw error
+  }
+  context.addIssue(
+    'must be a JSON array of {"name": letters, digits, - or _, "baseUrl": an http(s) URL, "apiKey": text}',
+  )
+  return z.NEVER
+})
+
+const aliasList = commaList.transform((items, context) => {
+  const aliases: Record<string, string> = {}
+  for (const item of items) {
+    const [alias = '', model = ''] = item.split(/=(.*)/s)
+    if (providerName.test(alias) && modelName.test(model)) aliases[alias] = model
+    else context.addIssue('must be comma-separated alias=provider/model')
+  }
+  return aliases
+})
+
+const modelList = commaList.refine(
+  (models) =>
+    models.length > 0 &&
+    models.length <= 8 &&
+    models.every((model) => modelName.test(model) || providerName.test(model)),
+  'must be 1 to 8 comma-separated provider/model names or aliases',
+)
+
+const originList = commaList.refine(
+  (origins) => origins.every((origin) => URL.canParse(origin) && new URL(origin).origin === origin),
+  'must be comma-separated origins such as https://example.org, with no path',
+)
+
+const databaseUrl = z.string().refine((text) => {
+  const protocol = protocolOf(text)
+  return protocol === 'postgres:' || protocol === 'postgresql:'
+}, 'must be a postgresql:// URL')
+
+/** Every variable, in the README's order. */
+export const environmentSchema = z.object({
+  NODE_ENV: z
+    .enum(['development', 'test', 'production'], 'must be development, test or production')
+    .default('development')
+    .describe('the environment; it chooses the defaults that differ'),
+  HOST: z.string().default('127.0.0.1').describe('the address to listen on'),
+  PORT: integer(0, 65_535).default(4000).describe('the port to listen on; 0 takes a free one'),
+  PUBLIC_ORIGINS: originList.default([]).describe('origins of web pages that may call the API (comma-separated)'),
+  DATABASE_URL: databaseUrl.optional().describe('a PostgreSQL 15 or newer; absent: Postgres inside this program'),
+  DATABASE_POOL_SIZE: integer(1, 200)
+    .default(10)
+    .describe('connections to PostgreSQL; embedded there is always exactly one'),
+  MONK_DATA_DIR: z.string().default('.monk').describe('where the embedded database and the generated secret live'),
+  MONK_SECRET: z
+    .string()
+    .min(32, 'must have at least 32 characters')
+    .optional()
+    .describe('encrypts the key rows; required in production, elsewhere generated once into the data directory'),
+  MONK_BOOTSTRAP_TOKEN: z
+    .string()
+    .min(16, 'must have at least 16 characters')
+    .optional()
+    .describe('production: what the first account must present to become ADMIN'),
+  BCRYPT_COST: integer(4, 15).default(12).describe('the cost of password hashes; production: at least 12'),
+  OPENAI_API_KEY: z.string().optional().describe('makes the provider named openai'),
+  OPENAI_BASE_URL: httpUrl.optional().describe('another OpenAI-compatible endpoint for the provider named openai'),
+  AI_PROVIDERS: providerList.default([]).describe('more providers: JSON array of {"name","baseUrl","apiKey"}'),
+  AI_DEFAULT_MODELS: modelList
+    .optional()
+    .describe(
+      'models of agents that name none (comma-separated provider/model); default: openai/gpt-5-mini with an OpenAI key, else demo/demo',
+    ),
+  AI_MODEL_ALIASES: aliasList.default({}).describe('names for pinned versions: fast=openai/gpt-5-mini-2025-08-07,…'),
+  AI_CONNECT_TIMEOUT_MS: integer(1, 600_000).default(5_000).describe('until a model endpoint accepts the connection'),
+  AI_FIRST_TOKEN_TIMEOUT_MS: integer(1, 600_000).default(10_000).describe('until the first piece of an answer'),
+  AI_IDLE_TIMEOUT_MS: integer(1, 600_000).default(10_000).describe('between two pieces of an answer'),
+  AI_TOTAL_TIMEOUT_MS: integer(1, 3_600_000)
+    .default(600_000)
+    .describe('for a whole call, all retries and models included'),
+  WORKER_CONCURRENCY: integer(1, 10_000).default(50).describe('tasks that this process runs at once'),
+  LEASE_MS: integer(1_000, 600_000)
+    .default(12_000)
+    .describe('how long a silent worker keeps its tasks; heartbeats come three times as often'),
+  SHUTDOWN_GRACE_MS: integer(0, 3_600_000)
+    .default(30_000)
+    .describe('how long running tasks may go on after SIGTERM before they are given back'),
+  LIMIT_BODY_BYTES: integer(1_024, 67_108_864).default(1_048_576).describe('the largest request body'),
+  LIMIT_PROMPT_BYTES: integer(1, 16_777_216).default(262_144).describe('the largest prompt, as UTF-8'),
+  LOG_LEVEL: z
+    .enum(
+      ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'],
+      'must be trace, debug, info, warn, error, fatal or silent',
+    )
+    .default('info')
+    .describe('what is logged, as JSON lines on standard output'),
+})
+
+type Environment = z.output<typeof environmentSchema>
+
+/**
+ * Reads the configuration out of environment variables.
+ *
+ * @throws ConfigError with all problems; no message contains a value.
+ */
+export function parseConfig(env: Readonly<Record<string, string | undefined>>): Config {
+  const present = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== undefined && value !== ''))
+  const parsed = environmentSchema.safeParse(present)
+  const problems = parsed.success ? crossProblems(parsed.data) : fieldProblems(parsed.error)
+  if (!parsed.success || problems.length > 0) throw new ConfigError([...new Set(problems)])
+  return toConfig(parsed.data)
+}
+
+function fieldProblems(error: z.ZodError): string[] {
+  return error.issues.map((issue) => `${issue.path.join('.')} ${issue.message}`)
+}
+
+function crossProblems(env: Environment): string[] {
+  const problems: string[] = []
+  const production = env.NODE_ENV === 'production'
+  if (production && env.MONK_SECRET === undefined) {
+    problems.push('MONK_SECRET is required in production: at least 32 random characters, the same on every process')
+  }
+  if (production && env.BCRYPT_COST < 12) problems.push('BCRYPT_COST must be at least 12 in production')
+  if (env.DATABASE_URL !== undefined && env.MONK_SECRET === undefined) {
+    problems.push('MONK_SECRET is required together with DATABASE_URL: the database outlives this data directory')
+  }
+  if (env.OPENAI_BASE_URL !== undefined && env.OPENAI_API_KEY === undefined) {
+    problems.push(
+      'OPENAI_API_KEY is required together with OPENAI_BASE_URL; any text will do for a server that needs none',
+    )
+  }
+  const names = providersOf(env).map((provider) => provider.name)
+  const twice = names.find((name, index) => names.indexOf(name) !== index)
+  if (twice !== undefined)
+    problems.push(`AI_PROVIDERS names the provider "${twice}" twice; openai is taken when OPENAI_API_KEY is set`)
+  if (names.includes('demo')) problems.push('AI_PROVIDERS must not name a provider "demo": that is the built-in one')
+  return [...problems, ...modelProblems(env, new Set([...names, 'demo']))]
+}
+
+function modelProblems(env: Environment, providers: ReadonlySet<string>): string[] {
+  const known = [...providers].toSorted().join(', ')
+  const unknown = (model: string): boolean => !providers.has(model.split('/')[0] ?? '')
+  const aliases = Object.values(env.AI_MODEL_ALIASES).some(unknown)
+    ? [`AI_MODEL_ALIASES names an unknown provider; known are ${known}`]
+    : []
+  const defaults = (env.AI_DEFAULT_MODELS ?? []).some(
+    (model) => !Object.hasOwn(env.AI_MODEL_ALIASES, model) && unknown(model),
+  )
+    ? [`AI_DEFAULT_MODELS names an unknown provider or alias; known providers are ${known}`]
+    : []
+  return [...aliases, ...defaults]
+}
+
+function providersOf(env: Environment): ProviderConfig[] {
+  const openai =
+    env.OPENAI_API_KEY === undefined
+      ? []
+      : [{ name: 'openai', baseUrl: env.OPENAI_BASE_URL ?? null, apiKey: env.OPENAI_API_KEY }]
+  return [...openai, ...env.AI_PROVIDERS]
+}
+
+function toConfig(env: Environment): Config {
+  const fallbackModel = env.OPENAI_API_KEY === undefined ? 'demo/demo' : 'openai/gpt-5-mini'
+  return {
+    environment: env.NODE_ENV,
+    host: env.HOST,
+    port: env.PORT,
+    publicOrigins: env.PUBLIC_ORIGINS,
+    database: { url: env.DATABASE_URL ?? null, poolSize: env.DATABASE_POOL_SIZE },
+    dataDir: env.MONK_DATA_DIR,
+    secret: env.MONK_SECRET ?? null,
+    bootstrapToken: env.MONK_BOOTSTRAP_TOKEN ?? null,
+    bcryptCost: env.BCRYPT_COST,
+    ai: {
+      providers: providersOf(env),
+      defaultModels: env.AI_DEFAULT_MODELS ?? [fallbackModel],
+      aliases: env.AI_MODEL_ALIASES,
+      timeouts: {
+        connectMs: env.AI_CONNECT_TIMEOUT_MS,
+        firstTokenMs: env.AI_FIRST_TOKEN_TIMEOUT_MS,
+        idleMs: env.AI_IDLE_TIMEOUT_MS,
+        totalMs: env.AI_TOTAL_TIMEOUT_MS,
+      },
+    },
+    workerConcurrency: env.WORKER_CONCURRENCY,
+    leaseMs: env.LEASE_MS,
+    shutdownGraceMs: env.SHUTDOWN_GRACE_MS,
+    limits: { bodyBytes: env.LIMIT_BODY_BYTES, promptBytes: env.LIMIT_PROMPT_BYTES },
+    logLevel: env.LOG_LEVEL,
+  }
+}

@@ -1,0 +1,27 @@
+import type { Viewer } from '../features/accounts/viewer.ts'
+import type { Clock } from '../lib/clock.ts'
+import type { Database } from '../platform/database/database.ts'
+import type { Logger } from '../platform/logger.ts'
+import type { Loaders } from './loaders.ts'
+
+/** What resolvers call. Each feature adds the line of its own service. */
+export interface Services {
+  db: Database
+  clock: Clock
+  logger: Logger
+}
+
+/** What one GraphQL operation knows, the same over HTTP, Server-Sent Events and WebSocket. */
+export type GraphQLContext = {
+  /** Names the operation in logs and in every error. */
+  requestId: string
+  /** Who asks; null when no credentials came. */
+  viewer: Viewer | null
+  services: Services
+  /** Batch and remember reads for the life of this operation. */
+  loaders: Loaders
+  client: Client
+}
+
+/** Where the operation came from, for sessions and the audit log. */
+export type Client = { ip: string; userAgent: string | null }

@@ -18,9 +18,11 @@ export type GraphQLContext = {
   /** Who asks; null when no credentials came. */
   viewer: Viewer | null
   services: Services
-  /** Batch and remember reads for the life of this operation. */
+  /** Batch and remember reads: for the life of a query or mutation, or of one event of a subscription. */
   loaders: Loaders
   client: Client
+  /** Aborted when nobody waits for the answer any more: the caller is gone, or the subscription is over. */
+  signal: AbortSignal
 }
 
 /** Where the operation came from, for sessions and the audit log. */

@@ -109,7 +109,7 @@ END
 $$;
 
 -- Writes the ledger: upstream calls and what they cost. Never fenced, because the money was spent, and safe to repeat.
-CREATE FUNCTION task_record_calls(p_calls jsonb) RETURNS void LANGUAGE sql AS $$
+CREATE FUNCTION record_model_calls(p_calls jsonb) RETURNS void LANGUAGE sql AS $$
   INSERT INTO model_attempt (id, task_id, attempt_number, completion_id, model, model_version, outcome, status, message, duration_ms, request_id, at)
   SELECT c.id, c.task_id, c.attempt_number, c.completion_id, c.model, c.model_version, c.outcome, c.status, c.message, c.duration_ms,
          c.request_id, c.at
@@ -239,7 +239,7 @@ DECLARE
   v_ended record;
   v_claimed uuid[];
 BEGIN
-  IF jsonb_array_length(p_calls) > 0 THEN PERFORM task_record_calls(p_calls); END IF;
+  IF jsonb_array_length(p_calls) > 0 THEN PERFORM record_model_calls(p_calls); END IF;
   SELECT e.ids, e.types, e.reasons INTO v_ended FROM task_end_runs(p_ends) e;
   SELECT c.ids INTO v_claimed FROM task_claim_runs(p_claims, p_process_id, p_lease_ms) c;
 

@@ -1,0 +1,33 @@
+import type { Dispatch } from '../../platform/dispatch/dispatch.ts'
+import type { Logger } from '../../platform/logger.ts'
+import type { OutputDeltaRecord, TaskTransition } from './task-messages.ts'
+import type { TaskPublisher } from './task-publisher.ts'
+
+/** What follows from committed transitions: subscribers are told, queued tasks are hinted at, scheduled ones are waited for. */
+export interface Announcer {
+  /** Never throws: the rows are the truth, and whoever missed this finds it there. `tails` are published first. */
+  announce(transitions: readonly TaskTransition[], tails?: readonly OutputDeltaRecord[]): Promise<void>
+}
+
+export type AnnouncerDeps = {
+  publisher: TaskPublisher
+  dispatch: Dispatch
+  /** Called when a task will be due at a time. */
+  onScheduled: () => void
+  logger: Logger
+}
+
+export function createAnnouncer({ publisher, dispatch, onScheduled, logger }: AnnouncerDeps): Announcer {
+  return {
+    async announce(transitions, tails = []) {
+      await publisher.publishOutput(tails)
+      await publisher.publish(transitions)
+      if (transitions.some(({ task }) => task.status === 'SCHEDULED')) onScheduled()
+      const queued = transitions.filter(({ task }) => task.status === 'QUEUED')
+      const hints = await Promise.allSettled(queued.map(({ task }) => dispatch.hint(task.agentId)))
+      const failed = hints.find((hint) => hint.status === 'rejected')
+      if (failed !== undefined)
+        logger.warn({ err: failed.reason, hints: queued.length }, 'hints were lost; the reconciler repairs that')
+    },
+  }
+}

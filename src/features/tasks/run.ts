@@ -1,0 +1,176 @@
+import { AiError, type AiClient, type Answer, type UpstreamAttempt } from '../../ai/ai-client.ts'
+import { fullJitterDelayMs } from '../../lib/backoff.ts'
+import type { Logger } from '../../platform/logger.ts'
+import type { RecordedCall } from '../usage/ledger.ts'
+import type { FinishedOutput, OutputWriter, RunOutput } from './output-writer.ts'
+import { buildMessages } from './prompt.ts'
+import type { ClaimedRun } from './task-json.ts'
+import type { RunEnd, RunError } from './transitions.ts'
+
+/** Why a run was stopped from outside. */
+export type StopReason = 'cancelled' | 'timeout' | 'lease-lost' | 'shutdown'
+
+/** The reason of an AbortSignal that stops a run. */
+export class RunStopped extends Error {
+  readonly reason: StopReason
+
+  constructor(reason: StopReason) {
+    super(`the run was stopped: ${reason}`)
+    this.name = 'RunStopped'
+    this.reason = reason
+  }
+}
+
+export type RunDeps = {
+  ai: AiClient
+  output: OutputWriter
+  random: () => number
+  logger: Logger
+}
+
+/** What is left to do when the model is done: write the end (null: the lease is lost, nothing may be written) and publish the tail. */
+export type RunResult = {
+  end: RunEnd | null
+  calls: readonly RecordedCall[]
+  tail: FinishedOutput['tail']
+}
+
+type Outcome = { answer: Answer } | { failure: unknown }
+
+/**
+ * Runs one claimed task against its models, to an end. Never throws: whatever goes wrong is an end of some kind. Aborting the signal
+ * with a RunStopped aborts the model call.
+ */
+export async function run(claimed: ClaimedRun, control: AbortController, deps: RunDeps): Promise<RunResult> {
+  const { task, leaseToken } = claimed
+  const output = deps.output.open({
+    taskId: task.id,
+    leaseToken,
+    attempt: task.attempt,
+    lastSegment: claimed.lastSegment,
+    onStale: () => control.abort(new RunStopped('lease-lost')),
+  })
+  const timeout = setTimeout(() => control.abort(new RunStopped('timeout')), task.timeoutMs)
+  let outcome: Outcome
+  try {
+    outcome = { answer: await ask(claimed, output, { ai: deps.ai, signal: control.signal }) }
+  } catch (failure) {
+    outcome = { failure }
+  } finally {
+    clearTimeout(timeout)
+  }
+  const finished = await output.finish()
+  return describeEnd(claimed, { outcome, finished, stopped: stopReason(control.signal) }, deps)
+}
+
+async function ask(
+  claimed: ClaimedRun,
+  output: RunOutput,
+  { ai, signal }: { ai: AiClient; signal: AbortSignal },
+): Promise<Answer> {
+  const { agent, lastSegment } = claimed
+  const request = {
+    models: agent.models,
+    messages: buildMessages(claimed),
+    temperature: agent.temperature,
+    maxOutputTokens: agent.maxOutputTokens,
+    outputSchema: agent.outputSchema,
+    onInterrupt: 'RESTART',
+  } as const
+  const firstReason = lastSegment > 0 ? `Attempt ${claimed.task.attempt} began.` : null
+  for await (const event of ai.stream(request, { signal })) {
+    switch (event.type) {
+      case 'started':
+        output.begin(event.model, event.reason ?? firstReason)
+        break
+      case 'delta':
+        output.append(event.text)
+        break
+      case 'finished':
+        return event.answer
+    }
+  }
+  throw new Error('the AI client ended a stream without an answer or an error')
+}
+
+function stopReason(signal: AbortSignal): StopReason | null {
+  return signal.reason instanceof RunStopped ? signal.reason.reason : null
+}
+
+type RunFacts = { outcome: Outcome; finished: FinishedOutput; stopped: StopReason | null }
+
+function describeEnd(claimed: ClaimedRun, facts: RunFacts, deps: RunDeps): RunResult {
+  const { outcome, finished, stopped } = facts
+  const attempts = 'answer' in outcome ? outcome.answer.attempts : attemptsOf(outcome.failure)
+  const calls = attempts.map((attempt) => recordedCall(claimed, attempt))
+  // An answer that is complete counts, whatever was asked of the run at the last moment; without the lease nothing does.
+  if (stopped === 'lease-lost') return { end: null, calls, tail: null }
+  const end = {
+    taskId: claimed.task.id,
+    leaseToken: claimed.leaseToken,
+    output: finished.segment,
+    outputJson: 'answer' in outcome ? outcome.answer.json : null,
+    model: 'answer' in outcome ? outcome.answer.model : (attempts.at(-1)?.model ?? null),
+    timeToFirstTokenMs: 'answer' in outcome ? outcome.answer.timeToFirstTokenMs : null,
+    calls,
+    reason: null,
+    retryDelayMs: null,
+    error: null,
+  }
+  if ('answer' in outcome) return { end: { ...end, outcome: 'SUCCEEDED' }, calls, tail: finished.tail }
+  if (stopped === 'cancelled') return { end: { ...end, outcome: 'CANCELLED' }, calls, tail: finished.tail }
+  if (stopped === 'shutdown') {
+    return { end: { ...end, outcome: 'RELEASED', reason: 'The worker was shut down.' }, calls, tail: null }
+  }
+  const error = stopped === 'timeout' ? timeoutError(claimed) : describeError(claimed, outcome.failure, deps.logger)
+  if (!error.retryable)
+    return { end: { ...end, outcome: 'FAILED', error, reason: error.message }, calls, tail: finished.tail }
+  const retryDelayMs = delayBeforeRetry(claimed, outcome.failure, deps.random)
+  return { end: { ...end, outcome: 'RETRY', error, reason: error.message, retryDelayMs }, calls, tail: finished.tail }
+}
+
+function attemptsOf(failure: unknown): readonly UpstreamAttempt[] {
+  return failure instanceof AiError ? failure.attempts : []
+}
+
+function timeoutError({ task }: ClaimedRun): RunError {
+  return { code: 'TIMEOUT', message: `The attempt took longer than ${task.timeoutMs} ms.`, retryable: true }
+}
+
+function describeError(claimed: ClaimedRun, failure: unknown, logger: Logger): RunError {
+  if (failure instanceof AiError) {
+    return { code: failure.code, message: failure.message, retryable: failure.retryable }
+  }
+  logger.error({ err: failure, taskId: claimed.task.id }, 'a run failed by a fault of this program')
+  return { code: 'INTERNAL_SERVER_ERROR', message: 'Something went wrong inside the server.', retryable: true }
+}
+
+function delayBeforeRetry({ task, agent }: ClaimedRun, failure: unknown, random: () => number): number {
+  const backoffMs = fullJitterDelayMs(task.attemptsUsed, {
+    initialDelayMs: agent.retryInitialDelayMs,
+    maxDelayMs: agent.retryMaxDelayMs,
+    random,
+  })
+  return Math.max(backoffMs, failure instanceof AiError ? (failure.retryAfterMs ?? 0) : 0)
+}
+
+function recordedCall({ task }: ClaimedRun, attempt: UpstreamAttempt): RecordedCall {
+  return {
+    id: attempt.id,
+    workspaceId: task.workspaceId,
+    agentId: task.agentId,
+    userId: task.createdById,
+    taskId: task.id,
+    attemptNumber: task.attempt,
+    completionId: null,
+    model: attempt.model,
+    modelVersion: attempt.modelVersion,
+    outcome: attempt.outcome,
+    status: attempt.status,
+    message: attempt.message,
+    durationMs: attempt.durationMs,
+    requestId: attempt.requestId,
+    at: attempt.at,
+    usage: attempt.usage,
+  }
+}

@@ -1,0 +1,142 @@
+import { createHash } from 'node:crypto'
+import type { Agent, Task } from '../../generated/prisma/client.ts'
+import { canonicalJson } from '../../lib/canonical-json.ts'
+import { ConflictError, NotFoundError } from '../../lib/errors.ts'
+import type { NewId } from '../../lib/ids.ts'
+import { parseInput } from '../../lib/parse-input.ts'
+import type { Database } from '../../platform/database/database.ts'
+import type { Events } from '../../platform/events/events.ts'
+import type { Logger } from '../../platform/logger.ts'
+import type { Viewer } from '../accounts/viewer.ts'
+import type { WorkspaceAccess } from '../workspaces/access.ts'
+import type { Announcer } from './announcer.ts'
+import { cancelTopic, type CancelMessage } from './cancel-message.ts'
+import { cancelSchema, createTaskSchema, type CreateTaskInput } from './new-task.ts'
+import { terminalStatuses } from './task-messages.ts'
+import type { NewTask, Transitions } from './transitions.ts'
+
+/** Submitting and stopping tasks. */
+export interface Tasks {
+  /**
+   * Submits a task; when this resolves it is a row, and it will run. The same `idempotencyKey` with the same input returns the task that
+   * is there.
+   *
+   * Throws BadUserInputError, NotFoundError (no such agent of yours), ForbiddenError (a VIEWER), ConflictError (an archived agent; a key
+   * that was used for something else).
+   */
+  create(viewer: Viewer, input: CreateTaskInput): Promise<Task>
+  /**
+   * Cancels a task: at once when it is not running; otherwise its model call is aborted and it ends CANCELLED within seconds. A task that
+   * has ended stays as it is.
+   *
+   * Throws NotFoundError, ForbiddenError (a VIEWER), BadUserInputError.
+   */
+  cancel(viewer: Viewer, input: { id: string; reason?: string | null | undefined }): Promise<Task>
+}
+
+export type TasksDeps = {
+  db: Database
+  transitions: Transitions
+  announcer: Announcer
+  events: Events
+  access: WorkspaceAccess
+  newId: NewId
+  logger: Logger
+  maxPromptBytes: number
+}
+
+export function createTasks(deps: TasksDeps): Tasks {
+  const { db, transitions, announcer, events, access, newId, logger } = deps
+  const createSchema = createTaskSchema(deps)
+
+  async function findAgent(viewer: Viewer, agentId: string): Promise<Agent> {
+    const agent = await db.prisma.agent.findFirst({
+      where: { id: agentId, workspace: { members: { some: { userId: viewer.userId } } } },
+    })
+    if (agent === null) throw new NotFoundError('agent', { details: { field: 'input.agentId' } })
+    await access.require(viewer, agent.workspaceId, 'MEMBER')
+    return agent
+  }
+
+  async function findByKey(task: NewTask): Promise<Task> {
+    const { workspaceId, idempotencyKey } = task
+    const existing =
+      idempotencyKey === null
+        ? null
+        : await db.prisma.task.findUnique({ where: { workspaceId_idempotencyKey: { workspaceId, idempotencyKey } } })
+    if (existing === null) throw archivedError()
+    const isSame = Buffer.from(existing.idempotencyHash ?? []).toString('hex') === task.idempotencyHash
+    if (!isSame) throw keyReusedError()
+    return existing
+  }
+
+  async function tellWorkers(message: CancelMessage): Promise<void> {
+    try {
+      await events.publish(cancelTopic, message)
+    } catch (error) {
+      logger.warn({ err: error, ...message }, 'a cancellation was not published; the next heartbeat brings it')
+    }
+  }
+
+  return {
+    async create(viewer, rawInput) {
+      const input = parseInput(createSchema, rawInput)
+      const agent = await findAgent(viewer, input.agentId)
+      if (agent.status === 'ARCHIVED') throw archivedError()
+      const idempotencyKey = input.idempotencyKey ?? null
+      const task: NewTask = {
+        id: newId(),
+        workspaceId: agent.workspaceId,
+        agentId: agent.id,
+        createdById: viewer.userId,
+        name: input.name ?? null,
+        prompt: input.prompt,
+        input: input.input ?? null,
+        priority: input.priority ?? 0,
+        runAt: input.runAt ?? null,
+        maxAttempts: input.maxAttempts ?? null,
+        timeoutMs: input.timeoutMs ?? null,
+        idempotencyKey,
+        idempotencyHash: idempotencyKey === null ? null : requestHash(input),
+      }
+      const created = await transitions.create([task])
+      if (created.length === 0) return findByKey(task)
+      await announcer.announce(created)
+      return findTask(db, task.id)
+    },
+
+    async cancel(viewer, rawInput) {
+      const { id, reason } = parseInput(cancelSchema, rawInput)
+      const task = await db.prisma.task.findFirst({
+        where: { id, workspace: { members: { some: { userId: viewer.userId } } } },
+      })
+      if (task === null) throw new NotFoundError('task', { details: { field: 'input.id' } })
+      await access.require(viewer, task.workspaceId, 'MEMBER')
+      if (terminalStatuses.has(task.status)) return task
+
+      const cancelled = await transitions.cancel([id], reason ?? null)
+      await announcer.announce(cancelled)
+      if (cancelled.some(({ task: { status } }) => status === 'RUNNING')) await tellWorkers({ taskIds: [id] })
+      return findTask(db, id)
+    },
+  }
+}
+
+async function findTask(db: Database, id: string): Promise<Task> {
+  return db.prisma.task.findUniqueOrThrow({ where: { id } })
+}
+
+function requestHash(input: object): string {
+  return createHash('sha256').update(canonicalJson(input)).digest('hex')
+}
+
+function archivedError(): ConflictError {
+  return new ConflictError('The agent is archived and takes no more tasks.', { details: { field: 'input.agentId' } })
+}
+
+function keyReusedError(): ConflictError {
+  return new ConflictError('The idempotency key was used for another task.', {
+    details: { field: 'input.idempotencyKey' },
+    suggestions: ['Use a new key for a new task, or send exactly what was sent with this key before.'],
+  })
+}

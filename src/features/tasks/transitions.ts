@@ -1,0 +1,206 @@
+import type { Database, Statement } from '../../platform/database/database.ts'
+import { callJson, type RecordedCall } from '../usage/ledger.ts'
+import type { EndedAttemptStatus, TaskTransition } from './task-messages.ts'
+import { parseClaimedRun, parseTransition, type ClaimedRun } from './task-json.ts'
+
+/**
+ * The transitions of tasks. Each method is one statement and one transaction; the guards, the locks and their order are in the SQL
+ * functions (prisma/migrations). Nothing is published here: the caller does that with what it gets back.
+ *
+ *   from                          to         by
+ *   (nothing)                     QUEUED     create; SCHEDULED when runAt is in the future
+ *   SCHEDULED                     QUEUED     reconcile, when due
+ *   QUEUED                        RUNNING    step (claim): a lease, attempt + 1
+ *   RUNNING                       SUCCEEDED  step (end), with the lease's token
+ *   RUNNING                       FAILED     step (end): terminal error, or the last attempt; reconcile: lost, and no retry left
+ *   RUNNING                       SCHEDULED  step (end): retryable error
+ *   RUNNING                       QUEUED     step (end): released, not counted; reconcile: lost, counted
+ *   BLOCKED, SCHEDULED, QUEUED    CANCELLED  cancel; reconcile, when the agent is archived
+ *   RUNNING                       CANCELLED  step (end), after cancel has asked for it; reconcile, when that takes too long
+ */
+export interface Transitions {
+  /** Tasks whose idempotency key is taken, or whose agent is not there or archived, are missing from the answer. */
+  create(tasks: readonly NewTask[]): Promise<TaskTransition[]>
+  step(step: Step): Promise<StepResult>
+  cancel(taskIds: readonly string[], reason: string | null): Promise<TaskTransition[]>
+  /** Keeps leases; what is missing from the answer is not ours any more. */
+  heartbeat(leases: readonly Lease[], leaseMs: number): Promise<{ taskId: string; cancelRequested: boolean }[]>
+  /** Repairs at most `limit` tasks of each kind. */
+  reconcile(options: { cancelGraceMs: number; limit: number }): Promise<TaskTransition[]>
+  /** Ends every lease at once. Only for a process that knows that no other one is alive. */
+  expireAllLeases(): Promise<void>
+  /** Agents that have queued tasks and room for them: a hint for them may have been lost. */
+  agentsWithWork(limit: number): Promise<string[]>
+  /** Milliseconds until the next scheduled task is due (negative: overdue), by the database's clock; null when there is none. */
+  nextDueInMs(): Promise<number | null>
+}
+
+export type NewTask = {
+  id: string
+  workspaceId: string
+  agentId: string
+  createdById: string | null
+  name: string | null
+  prompt: string
+  input: unknown
+  priority: number
+  runAt: Date | null
+  maxAttempts: number | null
+  timeoutMs: number | null
+  idempotencyKey: string | null
+  /** Hexadecimal. */
+  idempotencyHash: string | null
+}
+
+export type Lease = { taskId: string; leaseToken: string }
+
+export type RunError = { code: string; message: string; retryable: boolean }
+
+/** How a run ended. RETRY becomes FAILED when that was the last attempt. */
+export type RunEnd = Lease & {
+  outcome: Exclude<EndedAttemptStatus, 'LOST'> | 'RETRY'
+  reason: string | null
+  /** For RETRY. */
+  retryDelayMs: number | null
+  error: RunError | null
+  output: { segment: number; model: string; reason: string | null; text: string } | null
+  outputJson: unknown
+  model: string | null
+  timeToFirstTokenMs: number | null
+  calls: readonly RecordedCall[]
+}
+
+export type Step = {
+  ends: readonly RunEnd[]
+  claims: readonly { agentId: string; slots: number }[]
+  processId: string
+  leaseMs: number
+}
+
+export type StepResult = {
+  transitions: TaskTransition[]
+  /** The tasks of `ends` whose end was accepted; the leases of the others were lost. */
+  endedTaskIds: ReadonlySet<string>
+  claimed: ClaimedRun[]
+}
+
+const createStatement: Statement = { name: 'task_create', text: 'SELECT task_create($1) AS data' }
+const stepStatement: Statement = {
+  name: 'task_step',
+  text: 'SELECT kind, data FROM task_step($1, $2, $3, $4, $5)',
+}
+const cancelStatement: Statement = { name: 'task_cancel', text: 'SELECT task_cancel($1, $2) AS data' }
+const heartbeatStatement: Statement = {
+  name: 'task_heartbeat',
+  text: 'SELECT task_id, cancel_requested FROM task_heartbeat($1, $2, $3)',
+}
+const reconcileStatement: Statement = { name: 'task_reconcile', text: 'SELECT task_reconcile($1, $2) AS data' }
+const expireStatement: Statement = {
+  name: 'task_expire_leases',
+  text: `UPDATE task SET lease_expires_at = clock_timestamp() WHERE status = 'RUNNING' AND lease_expires_at > clock_timestamp()`,
+}
+const agentsWithWorkStatement: Statement = {
+  name: 'agents_with_work',
+  text: `SELECT a.id FROM agent a
+          WHERE a.status = 'ACTIVE'
+            AND EXISTS (SELECT 1 FROM task q WHERE q.agent_id = a.id AND q.status = 'QUEUED')
+            AND a.concurrency > (SELECT count(*) FROM task r
+                                  WHERE r.agent_id = a.id AND r.status = 'RUNNING' AND r.lease_expires_at > clock_timestamp())
+          LIMIT $1`,
+}
+const nextDueStatement: Statement = {
+  name: 'task_next_due',
+  text: `SELECT extract(epoch FROM min(run_at) - clock_timestamp())::float8 * 1000 AS due_in_ms FROM task WHERE status = 'SCHEDULED'`,
+}
+
+type Data = { data: unknown }
+
+export function createTransitions({ db }: { db: Database }): Transitions {
+  return {
+    async create(tasks) {
+      const rows = await db.query<Data>(createStatement, [JSON.stringify(tasks.map(newTaskJson))])
+      return rows.map((row) => parseTransition(row.data))
+    },
+    async step({ ends, claims, processId, leaseMs }) {
+      const rows = await db.query<Data & { kind: 'transition' | 'ended' | 'claimed' }>(
+        stepStatement,
+        [
+          JSON.stringify(ends.map(endJson)),
+          JSON.stringify(ends.flatMap((end) => end.calls.map(callJson))),
+          JSON.stringify(claims.map((claim) => ({ agent_id: claim.agentId, slots: claim.slots }))),
+          processId,
+          leaseMs,
+        ],
+        { retry: true },
+      )
+      const data = (kind: string): unknown[] => rows.filter((row) => row.kind === kind).map((row) => row.data)
+      return {
+        transitions: data('transition').map(parseTransition),
+        endedTaskIds: new Set(data('ended').map(String)),
+        claimed: data('claimed').map(parseClaimedRun),
+      }
+    },
+    async cancel(taskIds, reason) {
+      const rows = await db.query<Data>(cancelStatement, [taskIds, reason], { retry: true })
+      return rows.map((row) => parseTransition(row.data))
+    },
+    async heartbeat(leases, leaseMs) {
+      const rows = await db.query<{ task_id: string; cancel_requested: boolean }>(heartbeatStatement, [
+        leases.map((lease) => lease.taskId),
+        leases.map((lease) => lease.leaseToken),
+        leaseMs,
+      ])
+      return rows.map((row) => ({ taskId: row.task_id, cancelRequested: row.cancel_requested }))
+    },
+    async reconcile({ cancelGraceMs, limit }) {
+      const rows = await db.query<Data>(reconcileStatement, [cancelGraceMs, limit], { retry: true })
+      return rows.map((row) => parseTransition(row.data))
+    },
+    async expireAllLeases() {
+      await db.query(expireStatement, [], { retry: true })
+    },
+    async agentsWithWork(limit) {
+      const rows = await db.query<{ id: string }>(agentsWithWorkStatement, [limit])
+      return rows.map((row) => row.id)
+    },
+    async nextDueInMs() {
+      const [row] = await db.query<{ due_in_ms: number | null }>(nextDueStatement, [])
+      return row?.due_in_ms ?? null
+    },
+  }
+}
+
+function newTaskJson(task: NewTask): Record<string, unknown> {
+  return {
+    id: task.id,
+    workspace_id: task.workspaceId,
+    agent_id: task.agentId,
+    created_by_id: task.createdById,
+    name: task.name,
+    prompt: task.prompt,
+    input: task.input,
+    priority: task.priority,
+    run_at: task.runAt,
+    max_attempts: task.maxAttempts,
+    timeout_ms: task.timeoutMs,
+    idempotency_key: task.idempotencyKey,
+    idempotency_hash: task.idempotencyHash,
+  }
+}
+
+function endJson(end: RunEnd): Record<string, unknown> {
+  return {
+    task_id: end.taskId,
+    lease_token: end.leaseToken,
+    outcome: end.outcome,
+    reason: end.reason,
+    retry_delay_ms: end.retryDelayMs,
+    error_code: end.error?.code ?? null,
+    error_message: end.error?.message ?? null,
+    error_retryable: end.error?.retryable ?? null,
+    output: end.output === null ? null : { ...end.output, length: end.output.text.length },
+    output_json: end.outputJson ?? null,
+    model: end.model,
+    time_to_first_token_ms: end.timeToFirstTokenMs,
+  }
+}

@@ -1,0 +1,141 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import type { Clock } from '../../lib/clock.ts'
+import type { Dispatch } from '../../platform/dispatch/dispatch.ts'
+import type { Events } from '../../platform/events/events.ts'
+import type { Logger } from '../../platform/logger.ts'
+import type { Ledger } from '../usage/ledger.ts'
+import { startHeartbeat, type LiveRun } from './heartbeat.ts'
+import { cancelTopic, parseCancelMessage } from './cancel-message.ts'
+import { run, RunStopped, type RunDeps } from './run.ts'
+import { createSlots } from './slots.ts'
+import type { StepBatcher } from './step-batcher.ts'
+import type { ClaimedRun } from './task-json.ts'
+import type { OutputDeltaRecord } from './task-messages.ts'
+import type { RunEnd, Transitions } from './transitions.ts'
+
+/** Runs tasks: hint → free slot → claim → model → end. */
+export interface Worker {
+  runningTasks(): number
+  /**
+   * Stops claiming, lets runs go on for `graceMs` milliseconds, then gives the rest back as QUEUED, which costs them no attempt.
+   */
+  stop(graceMs: number): Promise<void>
+}
+
+export type WorkerDeps = RunDeps & {
+  transitions: Pick<Transitions, 'heartbeat'>
+  steps: StepBatcher
+  ledger: Ledger
+  dispatch: Dispatch
+  events: Events
+  clock: Clock
+  logger: Logger
+  concurrency: number
+  leaseMs: number
+}
+
+export async function startWorker(deps: WorkerDeps): Promise<Worker> {
+  const { steps, ledger, dispatch, events, logger, concurrency } = deps
+  const runs = new Map<string, LiveRun>()
+  const going = new Set<Promise<void>>()
+  const slots = createSlots(concurrency)
+
+  function keep(work: Promise<void>): void {
+    const kept = work
+      .catch((error: unknown) => logger.error({ err: error }, 'a run could not be ended'))
+      .finally(() => going.delete(kept))
+    going.add(kept)
+  }
+
+  // A lost hint costs a delay until the reconciler's next round, so nothing waits for one.
+  function hint(agentId: string): void {
+    dispatch.hint(agentId).catch((error: unknown) => logger.warn({ err: error, agentId }, 'a hint was lost'))
+  }
+
+  async function takeHint(agentId: string): Promise<void> {
+    if (await slots.take()) keep(claimAndRun(agentId))
+  }
+
+  async function claimAndRun(agentId: string): Promise<void> {
+    let claimed: ClaimedRun | null = null
+    try {
+      claimed = await steps.claim(agentId)
+      // There may be more where that came from; the next hint goes to the tail, so that agents take turns.
+      if (claimed !== null) {
+        hint(agentId)
+        await execute(claimed)
+      }
+    } finally {
+      if (claimed === null) slots.release()
+    }
+  }
+
+  async function execute(claimed: ClaimedRun): Promise<void> {
+    const control = new AbortController()
+    const { leaseToken } = claimed
+    runs.set(leaseToken, { taskId: claimed.task.id, leaseToken, control })
+    try {
+      const result = await run(claimed, control, deps)
+      // The slot is free from here on: the claim that takes it shares the transaction of this end.
+      slots.release()
+      hint(claimed.agent.id)
+      await (result.end === null ? ledger.record(result.calls) : finish(result.end, result.tail))
+    } finally {
+      runs.delete(leaseToken)
+    }
+  }
+
+  async function finish(end: RunEnd, tail: OutputDeltaRecord | null): Promise<void> {
+    const ended = await steps.end(end, tail).catch((error: unknown) => {
+      logger.error({ err: error, taskId: end.taskId }, 'the database refused the end of a run')
+      return steps.end(
+        {
+          ...end,
+          outcome: 'FAILED',
+          output: null,
+          outputJson: null,
+          error: unwritableError,
+          reason: unwritableError.message,
+        },
+        null,
+      )
+    })
+    if (ended) return
+    logger.warn({ taskId: end.taskId }, 'a run lost its lease before its end was written')
+    await ledger.record(end.calls)
+  }
+
+  const cancellations = await events.subscribe(cancelTopic, (message) => {
+    const cancelled = new Set(parseCancelMessage(message).taskIds)
+    for (const { taskId, control } of runs.values()) {
+      if (cancelled.has(taskId)) control.abort(new RunStopped('cancelled'))
+    }
+  })
+  const stopHeartbeat = startHeartbeat({ ...deps, runs })
+  const stopConsuming = dispatch.consume(takeHint)
+
+  return {
+    runningTasks: () => runs.size,
+    async stop(graceMs) {
+      slots.close()
+      await stopConsuming()
+      await settledWithin([...going], graceMs)
+      for (const { control } of runs.values()) control.abort(new RunStopped('shutdown'))
+      await settledWithin([...going], releaseMs)
+      await stopHeartbeat()
+      await cancellations.unsubscribe()
+    },
+  }
+}
+
+const unwritableError = { code: 'INTERNAL_SERVER_ERROR', message: 'The result could not be stored.', retryable: false }
+
+/** How long giving back may take before the leases are left to run out. */
+const releaseMs = 5_000
+
+async function settledWithin(work: readonly Promise<void>[], ms: number): Promise<void> {
+  const timer = new AbortController()
+  const timeUp = delay(ms, undefined, { signal: timer.signal }).catch(() => undefined)
+  await Promise.race([Promise.all(work), timeUp])
+  timer.abort()
+}

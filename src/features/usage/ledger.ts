@@ -1,0 +1,73 @@
+import type { Database, Statement } from '../../platform/database/database.ts'
+
+/** One upstream call for the ledger; `usage` is null when nothing was spent. */
+export type RecordedCall = {
+  id: string
+  workspaceId: string
+  agentId: string | null
+  userId: string | null
+  taskId: string | null
+  attemptNumber: number | null
+  completionId: string | null
+  model: string
+  modelVersion: string | null
+  outcome: string
+  status: number | null
+  message: string | null
+  durationMs: number
+  requestId: string | null
+  at: Date
+  usage: {
+    inputTokens: number
+    cachedInputTokens: number
+    outputTokens: number
+    reasoningTokens: number
+    estimated: boolean
+    costNanoUsd: bigint | null
+  } | null
+}
+
+/** The ledger of upstream calls: append-only, keyed by the call's id, safe to write twice, never fenced: the money was spent. */
+export interface Ledger {
+  record(calls: readonly RecordedCall[]): Promise<void>
+}
+
+const recordStatement: Statement = { name: 'record_model_calls', text: 'SELECT record_model_calls($1)' }
+
+export function createLedger({ db }: { db: Database }): Ledger {
+  return {
+    async record(calls) {
+      if (calls.length > 0) await db.query(recordStatement, [JSON.stringify(calls.map(callJson))], { retry: true })
+    },
+  }
+}
+
+/** A call as the SQL function `record_model_calls` reads it. */
+export function callJson(call: RecordedCall): Record<string, unknown> {
+  return {
+    id: call.id,
+    workspace_id: call.workspaceId,
+    agent_id: call.agentId,
+    user_id: call.userId,
+    task_id: call.taskId,
+    attempt_number: call.attemptNumber,
+    completion_id: call.completionId,
+    model: call.model,
+    model_version: call.modelVersion,
+    outcome: call.outcome,
+    status: call.status,
+    message: call.message,
+    duration_ms: call.durationMs,
+    request_id: call.requestId,
+    at: call.at,
+    ...(call.usage !== null && {
+      input_tokens: call.usage.inputTokens,
+      cached_input_tokens: call.usage.cachedInputTokens,
+      output_tokens: call.usage.outputTokens,
+      reasoning_tokens: call.usage.reasoningTokens,
+      estimated: call.usage.estimated,
+      // A string, because JSON numbers end at 2^53 and money does not.
+      cost_nano_usd: call.usage.costNanoUsd?.toString() ?? null,
+    }),
+  }
+}

@@ -1,0 +1,5 @@
+/** Where an act came from, for the audit log. */
+export type RequestOrigin = { ip: string | null; requestId: string | null }
+
+/** For what the program does on its own. */
+export const unknownOrigin: RequestOrigin = { ip: null, requestId: null }

@@ -1,0 +1,20 @@
+import type { z } from 'zod'
+import { BadUserInputError } from './errors.ts'
+
+/** One thing that is wrong with the arguments: where, dotted as the caller wrote it, and what. */
+export type InputProblem = { field: string; message: string }
+
+/**
+ * Returns `value` as `schema` reads it. Throws one BadUserInputError for everything that is wrong: `details.field` is the first
+ * wrong field, `details.problems` are all; each path begins with `root`, the argument's name.
+ */
+export function parseInput<Output>(schema: z.ZodType<Output>, value: unknown, root = 'input'): Output {
+  const parsed = schema.safeParse(value)
+  if (parsed.success) return parsed.data
+  const problems = parsed.error.issues.map((issue): InputProblem => ({
+    field: [root, ...issue.path.map(String)].join('.'),
+    message: issue.message,
+  }))
+  const message = problems.map((problem) => `${problem.field}: ${problem.message}`).join('; ')
+  throw new BadUserInputError(problems[0]?.field ?? root, message, { details: { problems } })
+}

@@ -1,0 +1,24 @@
+import type { Prisma } from '../../generated/prisma/client.ts'
+import type { Transaction } from '../../platform/database/database.ts'
+import type { RequestOrigin } from './request-origin.ts'
+
+type AuditSubject = 'user' | 'session' | 'workspace' | 'member' | 'agent' | 'task' | 'key' | 'flag' | 'budget'
+
+export type AuditRecord = RequestOrigin & {
+  id: string
+  at: Date
+  /** The subject, then what happened to it: `user.signed_up`. */
+  action: `${AuditSubject}.${string}`
+  /** Who did it; null when nobody was signed in. */
+  actorId: string | null
+  /** The id of what it was done to. */
+  target: string | null
+  workspaceId: string | null
+  /** Facts; never a password, token, key, prompt or e-mail. */
+  details?: Prisma.InputJsonObject
+}
+
+/** Writes one audit event. Pass the transaction of the act itself: either both happened or neither. */
+export async function recordAudit(tx: Transaction, record: AuditRecord): Promise<void> {
+  await tx.auditEvent.create({ data: record })
+}

@@ -1,7 +1,7 @@
 import { AiError, type AiClient, type Answer, type UpstreamAttempt } from '../../ai/ai-client.ts'
 import { fullJitterDelayMs } from '../../lib/backoff.ts'
 import type { Logger } from '../../platform/logger.ts'
-import type { RecordedCall } from '../usage/ledger.ts'
+import { recordedCall, type CallOwner, type RecordedCall } from '../usage/ledger.ts'
 import type { FinishedOutput, OutputWriter, RunOutput } from './output-writer.ts'
 import { buildMessages } from './prompt.ts'
 import type { ClaimedRun } from './task-json.ts'
@@ -102,7 +102,7 @@ type RunFacts = { outcome: Outcome; finished: FinishedOutput; stopped: StopReaso
 function describeEnd(claimed: ClaimedRun, facts: RunFacts, deps: RunDeps): RunResult {
   const { outcome, finished, stopped } = facts
   const attempts = 'answer' in outcome ? outcome.answer.attempts : attemptsOf(outcome.failure)
-  const calls = attempts.map((attempt) => recordedCall(claimed, attempt))
+  const calls = attempts.map((attempt) => recordedCall(attempt, ownerOf(claimed)))
   // An answer that is complete counts, whatever was asked of the run at the last moment; without the lease nothing does.
   if (stopped === 'lease-lost') return { end: null, calls, tail: null }
   const end = {
@@ -139,7 +139,7 @@ function timeoutError({ task }: ClaimedRun): RunError {
 
 function describeError(claimed: ClaimedRun, failure: unknown, logger: Logger): RunError {
   if (failure instanceof AiError) {
-    return { code: failure.code, message: failure.message, retryable: failure.retryable }
+    return { code: failure.kind.toUpperCase(), message: failure.message, retryable: failure.retryable }
   }
   logger.error({ err: failure, taskId: claimed.task.id }, 'a run failed by a fault of this program')
   return { code: 'INTERNAL_SERVER_ERROR', message: 'Something went wrong inside the server.', retryable: true }
@@ -154,23 +154,13 @@ function delayBeforeRetry({ task, agent }: ClaimedRun, failure: unknown, random:
   return Math.max(backoffMs, failure instanceof AiError ? (failure.retryAfterMs ?? 0) : 0)
 }
 
-function recordedCall({ task }: ClaimedRun, attempt: UpstreamAttempt): RecordedCall {
+function ownerOf({ task }: ClaimedRun): CallOwner {
   return {
-    id: attempt.id,
     workspaceId: task.workspaceId,
     agentId: task.agentId,
     userId: task.createdById,
     taskId: task.id,
     attemptNumber: task.attempt,
     completionId: null,
-    model: attempt.model,
-    modelVersion: attempt.modelVersion,
-    outcome: attempt.outcome,
-    status: attempt.status,
-    message: attempt.message,
-    durationMs: attempt.durationMs,
-    requestId: attempt.requestId,
-    at: attempt.at,
-    usage: attempt.usage,
   }
 }

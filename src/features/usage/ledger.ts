@@ -1,4 +1,5 @@
-import type { Database, Statement } from '../../platform/database/database.ts'
+import type { UpstreamAttempt } from '../../ai/ai-client.ts'
+import type { Database, Statement, Transaction } from '../../platform/database/database.ts'
 
 /** One upstream call for the ledger; `usage` is null when nothing was spent. */
 export type RecordedCall = {
@@ -40,6 +41,23 @@ export function createLedger({ db }: { db: Database }): Ledger {
       if (calls.length > 0) await db.query(recordStatement, [JSON.stringify(calls.map(callJson))], { retry: true })
     },
   }
+}
+
+/** The same inside a transaction, for what must be written together with something else. */
+export async function recordCalls(tx: Transaction, calls: readonly RecordedCall[]): Promise<void> {
+  await tx.$queryRaw`SELECT record_model_calls(${JSON.stringify(calls.map(callJson))}::jsonb)::text`
+}
+
+/** Whom an upstream call was made for. */
+export type CallOwner = Pick<
+  RecordedCall,
+  'workspaceId' | 'agentId' | 'userId' | 'taskId' | 'attemptNumber' | 'completionId'
+>
+
+/** An upstream attempt as the ledger keeps it. */
+export function recordedCall(attempt: UpstreamAttempt, owner: CallOwner): RecordedCall {
+  const { id, model, modelVersion, outcome, status, message, durationMs, requestId, at, usage } = attempt
+  return { ...owner, id, model, modelVersion, outcome, status, message, durationMs, requestId, at, usage }
 }
 
 /** A call as the SQL function `record_model_calls` reads it. */

@@ -1,0 +1,47 @@
+import { z } from 'zod'
+import { withDefault } from '../../lib/input-numbers.ts'
+import { longText, utf8Bytes } from '../../lib/stored-text.ts'
+import { createModelParameters, type DefinitionChecks } from '../agents/model-parameters.ts'
+
+/** How much conversation may come before the prompt. */
+export const completionLimits = { messages: 200 } as const
+
+/** What a caller asks for; `null` and absent mean the same. */
+export type CompletionInput = {
+  /** The id of the row, not the global id; default: the personal workspace. */
+  workspaceId?: string | null | undefined
+  prompt: string
+  /** The conversation so far; the prompt comes after it, as the user's next message. */
+  messages?: readonly { role: 'SYSTEM' | 'USER' | 'ASSISTANT'; content: string }[] | null | undefined
+  models?: readonly string[] | null | undefined
+  temperature?: number | null | undefined
+  maxOutputTokens?: number | null | undefined
+  outputSchema?: unknown
+  onInterrupt?: 'RESTART' | 'ERROR' | null | undefined
+}
+
+export type CompletionChecks = DefinitionChecks & { maxPromptBytes: number }
+
+export function createCompletionSchema({ maxPromptBytes, ...checks }: CompletionChecks) {
+  const { models, temperature, maxOutputTokens, outputSchema } = createModelParameters(checks)
+  const message = z.object({ role: z.enum(['SYSTEM', 'USER', 'ASSISTANT']), content: longText(maxPromptBytes) })
+  return z
+    .object({
+      workspaceId: z.string().nullish(),
+      prompt: longText(maxPromptBytes),
+      messages: withDefault(
+        z.array(message).max(completionLimits.messages, `must be at most ${completionLimits.messages} messages`),
+        [],
+      ),
+      models: withDefault(models, []),
+      temperature: temperature.nullish(),
+      maxOutputTokens: maxOutputTokens.nullish(),
+      outputSchema: outputSchema.nullish(),
+      onInterrupt: withDefault(z.enum(['RESTART', 'ERROR']), 'RESTART'),
+    })
+    .refine(
+      ({ prompt, messages }) =>
+        messages.reduce((bytes, { content }) => bytes + utf8Bytes(content), utf8Bytes(prompt)) <= maxPromptBytes,
+      { path: ['messages'], error: `must have, with the prompt, at most ${maxPromptBytes} bytes` },
+    )
+}

@@ -4,11 +4,13 @@ import type { RequestOrigin } from './request-origin.ts'
 
 type AuditSubject = 'user' | 'session' | 'workspace' | 'member' | 'agent' | 'task' | 'key' | 'flag' | 'budget'
 
+/** The subject, then what happened to it: `user.signed_up`. */
+export type AuditAction = `${AuditSubject}.${string}`
+
 export type AuditRecord = RequestOrigin & {
   id: string
   at: Date
-  /** The subject, then what happened to it: `user.signed_up`. */
-  action: `${AuditSubject}.${string}`
+  action: AuditAction
   /** Who did it; null when nobody was signed in. */
   actorId: string | null
   /** The id of what it was done to. */

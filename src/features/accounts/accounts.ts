@@ -1,0 +1,128 @@
+import type { JSONWebKeySet } from 'jose'
+import { availableParallelism } from 'node:os'
+import type { Session, User } from '../../generated/prisma/client.ts'
+import type { Clock } from '../../lib/clock.ts'
+import type { NewId } from '../../lib/ids.ts'
+import type { Database } from '../../platform/database/database.ts'
+import type { Logger } from '../../platform/logger.ts'
+import { createAccessTokens } from './access-tokens.ts'
+import { authError } from './auth-errors.ts'
+import type { ClientInfo } from './client-info.ts'
+import type { FirstAdminPolicy } from './first-admin.ts'
+import { createHashSlots } from './hash-slots.ts'
+import { openKeyRows } from './key-rows.ts'
+import { createLogIn, type LogInInput } from './log-in.ts'
+import { createLogOut } from './log-out.ts'
+import type { GrantedSession } from './new-session.ts'
+import { createPasswordStrength } from './password-strength.ts'
+import { createPasswords } from './passwords.ts'
+import { createRefreshSession } from './refresh-session.ts'
+import { createSessionCheck } from './session-check.ts'
+import { createSignUp, type SignUpInput } from './sign-up.ts'
+import type { Viewer } from './viewer.ts'
+
+/**
+ * Accounts, sessions and their tokens. Every UnauthenticatedError has an AuthFailure in `details.reason`.
+ */
+export interface Accounts {
+  /**
+   * Makes an account with its personal workspace, and logs it in. Throws BadUserInputError for `input.email` and
+   * `input.password`, ConflictError when the e-mail is taken, ServerBusyError.
+   */
+  signUp(input: SignUpInput, client: ClientInfo): Promise<Authentication>
+  /** Opens a session. Throws UnauthenticatedError (the same for an unknown e-mail and a wrong password), ServerBusyError. */
+  logIn(input: LogInInput, client: ClientInfo): Promise<Authentication>
+  /** Exchanges a refresh token for the next one; see RefreshSession. Throws UnauthenticatedError. */
+  refreshSession(refreshToken: string, client: ClientInfo): Promise<Authentication>
+  /** Ends the viewer's session: this process refuses its tokens at once, others within 30 s. */
+  logOut(viewer: Viewer, client: ClientInfo): Promise<void>
+  /** Who presents this access token. Throws UnauthenticatedError when it or its session is not valid (any more). */
+  authenticate(accessToken: string): Promise<Viewer>
+  /** The viewer's own row. */
+  viewerUser(viewer: Viewer): Promise<User>
+  /** The viewer's sessions that live, the newest first. */
+  sessions(viewer: Viewer): Promise<Session[]>
+  /** The document of `/.well-known/jwks.json`. */
+  jwks(): Promise<JSONWebKeySet>
+  /** Stops reading the keys. */
+  close(): Promise<void>
+}
+
+export type Authentication = {
+  user: User
+  sessionId: string
+  accessToken: string
+  accessTokenExpiresAt: Date
+  refreshToken: string
+}
+
+export type AccountsDeps = {
+  db: Database
+  clock: Clock
+  newId: NewId
+  logger: Logger
+  /** MONK_SECRET. */
+  secret: string
+  /** At least 12, but for tests. */
+  bcryptCost: number
+  firstAdmin: FirstAdminPolicy
+}
+
+// At cost 12 a hash takes a quarter of a second: who would wait longer than this is better told to come back.
+const maxWaitingHashes = 64
+const maxHashWaitMs = 4_000
+
+/**
+ * Reads the keys (and makes them, on a fresh database); close the returned service. Throws WrongSecretError when the keys
+ * were encrypted with another secret.
+ */
+export async function createAccounts(deps: AccountsDeps): Promise<Accounts> {
+  const { db, clock, newId, bcryptCost } = deps
+  const keys = await openKeyRows(deps)
+  const slots = createHashSlots({
+    maxRunning: Math.max(1, availableParallelism() - 1),
+    maxWaiting: maxWaitingHashes,
+    maxWaitMs: maxHashWaitMs,
+  })
+  const passwords = createPasswords({ keys, slots, strength: createPasswordStrength(), bcryptCost })
+  const accessTokens = createAccessTokens({ keys, clock, newId })
+  const sessionCheck = createSessionCheck({ db, clock })
+  const signUp = createSignUp({ ...deps, passwords })
+  const logIn = createLogIn({ db, clock, newId, passwords })
+  const refreshSession = createRefreshSession({ db, clock, newId, keys, sessionCheck })
+
+  async function authentication({ user, session, refreshToken }: GrantedSession): Promise<Authentication> {
+    const { token, expiresAt } = await accessTokens.issue(session)
+    return { user, sessionId: session.id, accessToken: token, accessTokenExpiresAt: expiresAt, refreshToken }
+  }
+
+  return {
+    async signUp(input, client) {
+      return authentication(await signUp(input, client))
+    },
+    async logIn(input, client) {
+      return authentication(await logIn(input, client))
+    },
+    async refreshSession(refreshToken, client) {
+      return authentication(await refreshSession(refreshToken, client))
+    },
+    logOut: createLogOut({ db, clock, newId, sessionCheck }),
+    async authenticate(accessToken) {
+      return sessionCheck.require(await accessTokens.verify(accessToken))
+    },
+    async viewerUser({ userId }) {
+      const user = await db.prisma.user.findUnique({ where: { id: userId } })
+      if (user === null) throw authError('SESSION_ENDED')
+      return user
+    },
+    async sessions({ userId }) {
+      const now = clock.now()
+      const isLive = { revokedAt: null, expiresAt: { gt: now } }
+      const canBeRefreshed = { refreshTokens: { some: { usedAt: null, expiresAt: { gt: now } } } }
+      const orderBy = [{ createdAt: 'desc' as const }, { id: 'desc' as const }]
+      return db.prisma.session.findMany({ where: { userId, ...isLive, ...canBeRefreshed }, orderBy })
+    },
+    jwks: () => accessTokens.jwks(),
+    close: () => keys.close(),
+  }
+}

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Logger } from '../../platform/logger.ts'
 import type { Clock } from '../../lib/clock.ts'
-import { ServiceUnavailableError } from '../../lib/errors.ts'
+import { ServerBusyError, ServiceUnavailableError } from '../../lib/errors.ts'
 import type { ClaimedRun } from './task-json.ts'
 import type { OutputDeltaRecord, TaskTransition } from './task-messages.ts'
 import type { RunEnd, Transitions } from './transitions.ts'
@@ -76,7 +76,7 @@ export function createStepBatcher(deps: StepBatcherDeps): StepBatcher {
       await runStep(batch)
     } catch (error) {
       for (const claim of batch.claims) claim.resolve(null)
-      if (error instanceof ServiceUnavailableError) await putBack(batch.ends, error)
+      if (error instanceof ServiceUnavailableError || error instanceof ServerBusyError) await putBack(batch.ends, error)
       else await flushOneByOne(batch.ends, error)
     }
   }

@@ -10,7 +10,8 @@ import { unknownOrigin, type RequestOrigin } from '../audit/request-origin.ts'
 import type { WorkspaceAccess } from '../workspaces/access.ts'
 import { changeAgent } from './agent-changes.ts'
 import { archived, notChanged } from './agent-conflicts.ts'
-import { createAgentSchemas, type AgentFields, type DefinitionChecks } from './agent-definition.ts'
+import { createAgentSchemas, type AgentFields } from './agent-definition.ts'
+import type { DefinitionChecks } from './model-parameters.ts'
 
 /**
  * Agents: what runs tasks. Every method throws NotFoundError for an agent or workspace that does not exist or is not the viewer's,

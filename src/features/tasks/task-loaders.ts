@@ -1,0 +1,32 @@
+import type { Task } from '../../generated/prisma/client.ts'
+import { batchLoader, batchLoadersBy, type BatchLoader } from '../../lib/batch-loader.ts'
+import type { Page } from '../../lib/keyset-page.ts'
+import type { Database } from '../../platform/database/database.ts'
+import type { AttemptKey, Usage, UsageTotals } from '../usage/usage.ts'
+import type { TaskEventRecord } from './task-messages.ts'
+import { readTaskPages, type TaskPageOptions } from './task-pages.ts'
+import { readAgentLoads, readOutputs, readTaskEvents, type AgentLoad, type EventRange } from './task-queries.ts'
+
+/** What of tasks is read for many at once, each by one statement. */
+export interface TaskLoaders {
+  taskUsage: BatchLoader<string, UsageTotals>
+  attemptUsage: BatchLoader<AttemptKey, UsageTotals>
+  taskOutput: BatchLoader<string, string | null>
+  /** By agent. */
+  agentLoad: BatchLoader<string, AgentLoad | null>
+  /** By the owner that the options name. */
+  taskPages(options: TaskPageOptions): BatchLoader<string, Page<Task>>
+  /** By task. */
+  taskEvents(range: EventRange): BatchLoader<string, TaskEventRecord[]>
+}
+
+export function createTaskLoaders({ db, usage }: { db: Database; usage: Usage }): TaskLoaders {
+  return {
+    taskUsage: batchLoader((ids) => usage.byTask(ids)),
+    attemptUsage: batchLoader((keys) => usage.byAttempt(keys)),
+    taskOutput: batchLoader((ids) => readOutputs(db, ids)),
+    agentLoad: batchLoader((ids) => readAgentLoads(db, ids)),
+    taskPages: batchLoadersBy((ids, options) => readTaskPages(db, ids, options)),
+    taskEvents: batchLoadersBy((ids, range) => readTaskEvents(db, ids, range)),
+  }
+}

@@ -1,3 +1,4 @@
+import type { Accounts } from '../features/accounts/accounts.ts'
 import type { Viewer } from '../features/accounts/viewer.ts'
 import type { Clock } from '../lib/clock.ts'
 import type { Database } from '../platform/database/database.ts'
@@ -9,6 +10,7 @@ export interface Services {
   db: Database
   clock: Clock
   logger: Logger
+  accounts: Accounts
 }
 
 /** What one GraphQL operation knows, the same over HTTP, Server-Sent Events and WebSocket. */

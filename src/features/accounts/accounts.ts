@@ -20,6 +20,7 @@ import { createRefreshSession } from './refresh-session.ts'
 import { createSessionCheck } from './session-check.ts'
 import { createSignUp, type SignUpInput } from './sign-up.ts'
 import type { Viewer } from './viewer.ts'
+import { liveSessions } from './visible-rows.ts'
 
 /**
  * Accounts, sessions and their tokens. Every UnauthenticatedError has an AuthFailure in `details.reason`.
@@ -116,11 +117,8 @@ export async function createAccounts(deps: AccountsDeps): Promise<Accounts> {
       return user
     },
     async sessions({ userId }) {
-      const now = clock.now()
-      const isLive = { revokedAt: null, expiresAt: { gt: now } }
-      const canBeRefreshed = { refreshTokens: { some: { usedAt: null, expiresAt: { gt: now } } } }
-      const orderBy = [{ createdAt: 'desc' as const }, { id: 'desc' as const }]
-      return db.prisma.session.findMany({ where: { userId, ...isLive, ...canBeRefreshed }, orderBy })
+      const { where, orderBy } = liveSessions(clock.now())
+      return db.prisma.session.findMany({ where: { ...where, userId }, orderBy })
     },
     jwks: () => accessTokens.jwks(),
     close: () => keys.close(),

@@ -15,7 +15,7 @@ export type SignUpInput = {
   email: string
   password: string
   /** Makes the account ADMIN where the server asks for a token. */
-  bootstrapToken?: string | null
+  bootstrapToken?: string | null | undefined
 }
 
 export type SignUpDeps = {

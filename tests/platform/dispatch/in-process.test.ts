@@ -1,0 +1,10 @@
+import { describe } from 'vitest'
+import { createInProcessDispatch } from '../../../src/platform/dispatch/in-process.ts'
+import { dispatchContract } from '../../contracts/dispatch.ts'
+
+describe('in-process dispatch', () => {
+  dispatchContract(async () => {
+    const dispatch = createInProcessDispatch({ maxWaitingPerAgent: 3, onError: () => undefined })
+    return { dispatch, [Symbol.asyncDispose]: () => dispatch.close() }
+  })
+})

@@ -1,0 +1,139 @@
+import type { Clock } from '../lib/clock.ts'
+import type { NewId } from '../lib/ids.ts'
+import type { Logger } from '../platform/logger.ts'
+import { AiError } from './ai-error.ts'
+import { runChain } from './chain.ts'
+import { createDemoProvider, demoModelName, demoProviderName, demoTokenDelayMs } from './demo-provider.ts'
+import { createEndpointMemory } from './endpoint-memory.ts'
+import type { AiEvent, ModelName, ModelRequest } from './model-call.ts'
+import { createModelDirectory, type ModelDirectory, type ResolvedModel } from './model-directory.ts'
+import { createOutputSchemas, type OutputSchema } from './output-schema.ts'
+import { createPricing, type ModelPrice } from './pricing.ts'
+import { createProvider, type ProviderConfig } from './provider.ts'
+import { createTimeoutLookup, type AiTimeouts } from './timeouts.ts'
+
+/** Calls models. See README.md in this folder for what happens when they fail. */
+export interface AiClient {
+  /**
+   * Asks the models of the request in order until one answers, and says what happens as it happens: see AiEvent. Throws an AiError when none answers, and when
+   * `signal` is aborted: the connection upstream is closed at once then, and the error has what was shown and what it cost.
+   * (Leaving the iteration early closes the connection too, but nobody hears of the costs.)
+   */
+  stream(request: ModelRequest, options: { signal: AbortSignal }): AsyncIterable<AiEvent>
+  /**
+   * What models would be asked for these names; the default ones for an empty list. Throws BadUserInputError for an unknown provider or alias, its field
+   * being `field` (default `models`) and the index.
+   */
+  resolve(models: readonly ModelName[], field?: string): readonly ResolvedModel[]
+  /** Compiles a schema for answers, or throws BadUserInputError naming `field` (default `outputSchema`): for validating one at its definition. */
+  compileOutputSchema(schema: unknown, field?: string): OutputSchema
+  /** Aborts the calls that run; later ones fail at once. */
+  close(): Promise<void>
+}
+
+export type AiClientOptions = {
+  providers: readonly ProviderConfig[]
+  /** Used by a request that names none. Empty: the demo. */
+  defaultModels: readonly ModelName[]
+  /** `fast` → `openai/gpt-5-mini-2025-08-07`. */
+  aliases: Readonly<Record<string, ModelName>>
+  /**
+   * For all models. What is left out is the default of the model's kind (defaultTimeouts, or reasoningModelTimeouts for models that think before they speak), so
+   * pass what was configured and no defaults.
+   */
+  timeouts: Partial<AiTimeouts>
+  /** By "provider/model"; goes before the provider's and the general ones. */
+  modelTimeouts?: Readonly<Record<ModelName, Partial<AiTimeouts>>>
+  /** By "provider/model"; goes before the table that comes with the program. */
+  prices?: Readonly<Record<ModelName, ModelPrice>>
+  /** Between two tokens of the demo. */
+  demoTokenDelayMs?: number
+  clock: Clock
+  newId: NewId
+  /** In [0, 1). */
+  random: () => number
+  logger: Logger
+}
+
+/** Throws a plain Error for providers, aliases or defaults that contradict each other. Opens no connection. */
+export function createAiClient(options: AiClientOptions): AiClient {
+  const { clock, newId, random, logger } = options
+  const outputSchemas = createOutputSchemas()
+  const demo = createDemoProvider({ tokenDelayMs: options.demoTokenDelayMs ?? demoTokenDelayMs, outputSchemas })
+  const providers = new Map([[demoProviderName, demo]])
+  for (const config of options.providers) {
+    if (providers.has(config.name)) throw new Error(`the provider name "${config.name}" is taken`)
+    providers.set(config.name, createProvider(config))
+  }
+  const directory = createModelDirectory({
+    providers: [...providers.keys()],
+    aliases: options.aliases,
+    defaultModels: options.defaultModels.length === 0 ? [demoModelName] : options.defaultModels,
+  })
+  const timeoutsOf = createTimeoutLookup({
+    timeouts: options.timeouts,
+    ofProviders: Object.fromEntries(options.providers.map(({ name, timeouts }) => [name, timeouts ?? {}])),
+    ofModels: options.modelTimeouts ?? {},
+  })
+  const pricing = createPricing({
+    providers: options.providers,
+    overrides: { ...options.prices, [demoModelName]: { inputUsd: 0, cachedInputUsd: 0, outputUsd: 0 } },
+  })
+  const chainDeps = { clock, newId, random, logger, pricing, memory: createEndpointMemory() }
+  const calls = new Set<AbortController>()
+  let isClosed = false
+
+  async function* stream(request: ModelRequest, { signal }: { signal: AbortSignal }): AsyncGenerator<AiEvent> {
+    const call = new AbortController()
+    const abort = (): void => call.abort(signal.reason)
+    if (signal.aborted) abort()
+    if (isClosed) call.abort(new Error('the AI client is closed'))
+    signal.addEventListener('abort', abort, { once: true })
+    calls.add(call)
+    try {
+      const hops = reachable(directory, request.models, logger).flatMap((model) => {
+        const provider = providers.get(model.provider)
+        return provider === undefined ? [] : [{ model, provider, timeouts: timeoutsOf(model) }]
+      })
+      const outputSchema = request.outputSchema === null ? null : outputSchemas.compile(request.outputSchema)
+      yield* runChain(chainDeps, { hops, request, outputSchema, signal: call.signal })
+    } finally {
+      signal.removeEventListener('abort', abort)
+      calls.delete(call)
+    }
+  }
+
+  return {
+    stream,
+    resolve: directory.resolve,
+    compileOutputSchema: outputSchemas.compile,
+    async close() {
+      isClosed = true
+      for (const call of calls) call.abort(new Error('the AI client is closed'))
+    },
+  }
+}
+
+/**
+ * The models that can be asked now. A provider may have gone from the configuration since the names were accepted: the others of the chain go on without it;
+ * only when none is left there is nobody to ask.
+ */
+function reachable(directory: ModelDirectory, names: readonly ModelName[], logger: Logger): readonly ResolvedModel[] {
+  const known = names.filter((name) => directory.find(name) !== null)
+  if (known.length < names.length) {
+    const unknown = names.filter((name) => directory.find(name) === null)
+    if (known.length === 0) throw unknownModels(unknown)
+    logger.warn({ models: unknown }, 'models of a chain are skipped: their provider is not configured')
+  }
+  return directory.resolve(known)
+}
+
+function unknownModels(names: readonly ModelName[]): AiError {
+  return new AiError(`There is no provider for ${names.join(', ')}.`, {
+    kind: 'unknown_model',
+    retryable: false,
+    retryAfterMs: null,
+    partialText: '',
+    attempts: [],
+  })
+}

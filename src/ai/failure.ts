@@ -1,0 +1,69 @@
+import type { FailureOutcome } from './model-call.ts'
+
+/** Why one call of a provider failed, as the chain needs it to decide what comes next. */
+export type Failure = {
+  outcome: FailureOutcome
+  status: number | null
+  message: string
+  requestId: string | null
+  /** The provider's own wish, a floor for the wait before a retry. */
+  retryAfterMs: number | null
+  cause: unknown
+}
+
+/** What the chain does next. `again`: the same hop at once, asked differently. */
+type FailureAction = 'retry' | 'again' | 'next_hop' | 'terminal'
+
+/**
+ * | action   | meaning                                                                                        |
+ * | -------- | ---------------------------------------------------------------------------------------------- |
+ * | retry    | the fault is likely to pass: wait, then the same hop, a few times; then the next                 |
+ * | again    | the endpoint does not know an option: call it without, at once                                   |
+ * | next_hop | this hop will not answer soon (a silent one is not retried: it has cost the caller enough time) |
+ * | terminal | every hop would say the same, or nobody waits for the answer                                     |
+ *
+ * `retryable` is for the caller: whether the same call, made later, may well succeed.
+ */
+export const failureRules: Readonly<Record<FailureOutcome, { action: FailureAction; retryable: boolean }>> = {
+  rate_limited: { action: 'retry', retryable: true },
+  server_error: { action: 'retry', retryable: true },
+  overloaded: { action: 'retry', retryable: true },
+  request_timeout: { action: 'retry', retryable: true },
+  request_conflict: { action: 'retry', retryable: true },
+  connection_failed: { action: 'retry', retryable: true },
+  interrupted: { action: 'retry', retryable: true },
+  malformed_stream: { action: 'retry', retryable: true },
+  option_refused: { action: 'again', retryable: true },
+  connect_timeout: { action: 'next_hop', retryable: true },
+  first_token_timeout: { action: 'next_hop', retryable: true },
+  idle_timeout: { action: 'next_hop', retryable: true },
+  authentication_failed: { action: 'next_hop', retryable: false },
+  permission_denied: { action: 'next_hop', retryable: false },
+  quota_exhausted: { action: 'next_hop', retryable: false },
+  model_not_found: { action: 'next_hop', retryable: false },
+  // The next model may have a larger window; how large each is is not known here, and a refusal costs nothing.
+  context_length_exceeded: { action: 'next_hop', retryable: false },
+  invalid_output: { action: 'next_hop', retryable: true },
+  bad_request: { action: 'terminal', retryable: false },
+  content_filtered: { action: 'terminal', retryable: false },
+  refused: { action: 'terminal', retryable: false },
+  answer_too_large: { action: 'terminal', retryable: false },
+  deadline_exceeded: { action: 'terminal', retryable: true },
+  aborted: { action: 'terminal', retryable: false },
+}
+
+/** Thrown inside an attempt when the stream itself says that it failed. Never leaves the library. */
+export class StreamFault extends Error {
+  readonly failure: Failure
+
+  constructor(failure: Failure) {
+    super(failure.message, { cause: failure.cause })
+    this.name = 'StreamFault'
+    this.failure = failure
+  }
+}
+
+/** A failure that no header or status came with. */
+export function failureOf(outcome: FailureOutcome, message: string, cause: unknown = undefined): Failure {
+  return { outcome, status: null, message, requestId: null, retryAfterMs: null, cause }
+}

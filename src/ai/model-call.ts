@@ -1,0 +1,120 @@
+/** "provider/model" (split at the first slash: the model may hold more of them) or an alias of one. */
+export type ModelName = string
+
+export type JsonSchema = Readonly<Record<string, unknown>>
+
+export type ChatMessage = { readonly role: 'system' | 'user' | 'assistant'; readonly content: string }
+
+/** What to do when an answer breaks off after its first text: start again on the next model, or fail with what there is. */
+export type OnInterrupt = 'RESTART' | 'ERROR'
+
+export type ModelRequest = {
+  /** Tried in this order; empty: the configured default. */
+  models: readonly ModelName[]
+  messages: readonly ChatMessage[]
+  /** Null: whatever the provider does by default. */
+  temperature: number | null
+  /** Null: no limit is sent. */
+  maxOutputTokens: number | null
+  /** The answer must be one JSON value that is valid for it: asked for where the endpoint can, checked always. */
+  outputSchema: JsonSchema | null
+  onInterrupt: OnInterrupt
+}
+
+/** What a call says while it runs, in this order: (started delta*)+ finished. */
+export type AiEvent =
+  /**
+   * A model run begins, directly before its first text (or before `finished`, should it have none). `reason` says why all text
+   * before it is void: null for the first run, never null afterwards. What came earlier must be dropped, not continued.
+   */
+  | { readonly type: 'started'; readonly model: ModelName; readonly reason: string | null }
+  | { readonly type: 'delta'; readonly text: string }
+  | { readonly type: 'finished'; readonly answer: Answer }
+
+export type Answer = {
+  /** Exactly what one model sent in one run: the deltas since the last `started`. */
+  text: string
+  /** The parsed value when an `outputSchema` was given, else null. */
+  json: unknown
+  /** "provider/model" that gave the answer, as it was asked for. */
+  model: ModelName
+  /** What the provider said had answered. */
+  modelVersion: string | null
+  /** As the provider spells it; `length` is a success that was cut at the maximum of output tokens. */
+  finishReason: string
+  /** Every call upstream, the successful one last. */
+  attempts: readonly UpstreamAttempt[]
+  /** Of the run that gave the answer; what failed runs may have cost is with their attempts. */
+  usage: TokenUsage
+  /** Since the call began, retries and waits included. */
+  latencyMs: number
+  /** Until the first text of the run that gave the answer, since the call began; null when the answer is empty. */
+  timeToFirstTokenMs: number | null
+}
+
+export type TokenUsage = {
+  inputTokens: number
+  /** The part of the input that the provider read from its prefix cache. */
+  cachedInputTokens: number
+  outputTokens: number
+  /** The part of the output that was reasoning. */
+  reasoningTokens: number
+  /** True when the provider gave no figures, so that these are counted from bytes. */
+  estimated: boolean
+  /** Null when the price of the model is not known. */
+  costNanoUsd: bigint | null
+}
+
+/** One call of a provider, however it ended. Append-only; `id` also keys the ledger. */
+export type UpstreamAttempt = {
+  /** UUIDv7. */
+  id: string
+  /** "provider/model" as it was asked for. */
+  model: ModelName
+  /** What the provider said had answered. */
+  modelVersion: string | null
+  outcome: AttemptOutcome
+  /** The HTTP status, when headers came. */
+  status: number | null
+  /** What the provider or the network said, shortened and without the key; null when there is nothing to say. */
+  message: string | null
+  durationMs: number
+  /** The provider's own id of the request. */
+  requestId: string | null
+  /** Null when no text came. */
+  timeToFirstTokenMs: number | null
+  /** Null when it can have cost nothing: it was refused, or never reached the provider. */
+  usage: TokenUsage | null
+  at: Date
+}
+
+/** Every way in which a call of a provider can fail. What follows from each is in failure.ts. */
+export const failureOutcomes = [
+  'rate_limited',
+  'server_error',
+  'overloaded',
+  'request_timeout',
+  'request_conflict',
+  'connection_failed',
+  'interrupted',
+  'malformed_stream',
+  'option_refused',
+  'connect_timeout',
+  'first_token_timeout',
+  'idle_timeout',
+  'authentication_failed',
+  'permission_denied',
+  'quota_exhausted',
+  'model_not_found',
+  'context_length_exceeded',
+  'invalid_output',
+  'bad_request',
+  'content_filtered',
+  'refused',
+  'answer_too_large',
+  'deadline_exceeded',
+  'aborted',
+] as const
+
+export type FailureOutcome = (typeof failureOutcomes)[number]
+export type AttemptOutcome = 'succeeded' | FailureOutcome

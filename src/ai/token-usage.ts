@@ -1,0 +1,29 @@
+import type { ReportedUsage } from './chat-chunk.ts'
+import type { ChatMessage } from './model-call.ts'
+
+export type CountedUsage = ReportedUsage & { estimated: boolean }
+
+/**
+ * The provider's figures where it gave some (an explicit zero is one); else an estimate: four UTF-8 bytes a token, rounded up. That is close
+ * for English and errs upwards for most other text, which is the right side for what is spent.
+ */
+export function countUsage(
+  reported: ReportedUsage | null,
+  spoken: { messages: readonly ChatMessage[]; output: string },
+): CountedUsage {
+  if (reported !== null) return { ...reported, estimated: false }
+  const inputBytes = spoken.messages.reduce((sum, { content }) => sum + Buffer.byteLength(content), 0)
+  return {
+    inputTokens: estimateTokens(inputBytes),
+    cachedInputTokens: 0,
+    outputTokens: estimateTokens(Buffer.byteLength(spoken.output)),
+    reasoningTokens: 0,
+    estimated: true,
+  }
+}
+
+const bytesPerToken = 4
+
+export function estimateTokens(utf8Bytes: number): number {
+  return Math.ceil(utf8Bytes / bytesPerToken)
+}

@@ -19,7 +19,8 @@ export type Config = {
     providers: readonly ProviderConfig[]
     defaultModels: readonly string[]
     aliases: Readonly<Record<string, string>>
-    timeouts: { connectMs: number; firstTokenMs: number; idleMs: number; totalMs: number }
+    /** What was set; each model's kind has its own defaults. */
+    timeouts: { connectMs?: number; firstTokenMs?: number; idleMs?: number; totalMs?: number }
   }
   workerConcurrency: number
   leaseMs: number
@@ -144,12 +145,18 @@ export const environmentSchema = z.object({
       'models of agents that name none (comma-separated provider/model); default: openai/gpt-5-mini with an OpenAI key, else demo/demo',
     ),
   AI_MODEL_ALIASES: aliasList.default({}).describe('names for pinned versions: fast=openai/gpt-5-mini-2025-08-07,…'),
-  AI_CONNECT_TIMEOUT_MS: integer(1, 600_000).default(5_000).describe('until a model endpoint accepts the connection'),
-  AI_FIRST_TOKEN_TIMEOUT_MS: integer(1, 600_000).default(10_000).describe('until the first piece of an answer'),
-  AI_IDLE_TIMEOUT_MS: integer(1, 600_000).default(10_000).describe('between two pieces of an answer'),
+  AI_CONNECT_TIMEOUT_MS: integer(1, 600_000)
+    .optional()
+    .describe('until a model endpoint accepts the connection; default 5 000, for models that reason first 30 000'),
+  AI_FIRST_TOKEN_TIMEOUT_MS: integer(1, 600_000)
+    .optional()
+    .describe('until the first piece of an answer; default 10 000, for models that reason first 120 000'),
+  AI_IDLE_TIMEOUT_MS: integer(1, 600_000)
+    .optional()
+    .describe('between two pieces of an answer; default 10 000, for models that reason first 30 000'),
   AI_TOTAL_TIMEOUT_MS: integer(1, 3_600_000)
-    .default(600_000)
-    .describe('for a whole call, all retries and models included'),
+    .optional()
+    .describe('for a whole call, all retries and models included; default 600 000'),
   WORKER_CONCURRENCY: integer(1, 10_000).default(50).describe('tasks that this process runs at once'),
   LEASE_MS: integer(1_000, 600_000)
     .default(12_000)
@@ -249,10 +256,10 @@ function toConfig(env: Environment): Config {
       defaultModels: env.AI_DEFAULT_MODELS ?? [fallbackModel],
       aliases: env.AI_MODEL_ALIASES,
       timeouts: {
-        connectMs: env.AI_CONNECT_TIMEOUT_MS,
-        firstTokenMs: env.AI_FIRST_TOKEN_TIMEOUT_MS,
-        idleMs: env.AI_IDLE_TIMEOUT_MS,
-        totalMs: env.AI_TOTAL_TIMEOUT_MS,
+        ...(env.AI_CONNECT_TIMEOUT_MS !== undefined && { connectMs: env.AI_CONNECT_TIMEOUT_MS }),
+        ...(env.AI_FIRST_TOKEN_TIMEOUT_MS !== undefined && { firstTokenMs: env.AI_FIRST_TOKEN_TIMEOUT_MS }),
+        ...(env.AI_IDLE_TIMEOUT_MS !== undefined && { idleMs: env.AI_IDLE_TIMEOUT_MS }),
+        ...(env.AI_TOTAL_TIMEOUT_MS !== undefined && { totalMs: env.AI_TOTAL_TIMEOUT_MS }),
       },
     },
     workerConcurrency: env.WORKER_CONCURRENCY,

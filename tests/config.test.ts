@@ -29,7 +29,7 @@ describe('parseConfig', () => {
         providers: [],
         defaultModels: ['demo/demo'],
         aliases: {},
-        timeouts: { connectMs: 5_000, firstTokenMs: 10_000, idleMs: 10_000, totalMs: 600_000 },
+        timeouts: {},
       },
       workerConcurrency: 50,
       leaseMs: 12_000,

@@ -1,9 +1,10 @@
-import type { TokenUsage } from '../../ai/ai-client.ts'
+import type { TokenUsage } from '../../ai/model-call.ts'
 import { builder } from '../../graphql/builder.ts'
 import { requireViewer } from '../accounts/viewer.ts'
 import { ModelAttemptRef } from '../usage/model-attempt.graphql.ts'
 import { UsageRef } from '../usage/usage.graphql.ts'
 import { noUsage, type UsageTotals } from '../usage/usage.ts'
+import { WorkspaceRef } from '../workspaces/workspace.graphql.ts'
 import { encodeCompletionCursor } from './completion-cursor.ts'
 import type { Completion, CompletionItem } from './completions.ts'
 
@@ -37,7 +38,7 @@ const MessageInput = builder.inputType('MessageInput', {
 const CompletionInput = builder.inputType('CompletionInput', {
   description: 'What to ask a model, without an agent.',
   fields: (t) => ({
-    workspaceId: t.globalID({ for: 'Workspace', description: 'Who pays; default: your personal workspace.' }),
+    workspaceId: t.globalID({ for: WorkspaceRef, description: 'Who pays; default: your personal workspace.' }),
     prompt: t.string({ required: true, description: 'The question, 1 byte to 256 KiB with all messages.' }),
     messages: t.field({
       type: [MessageInput],

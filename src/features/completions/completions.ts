@@ -1,4 +1,6 @@
-import { AiError, type AiClient, type AiEvent, type Answer, type ModelRequest } from '../../ai/ai-client.ts'
+import type { AiClient } from '../../ai/ai-client.ts'
+import { AiError } from '../../ai/ai-error.ts'
+import type { AiEvent, Answer, ModelRequest } from '../../ai/model-call.ts'
 import type { NewId } from '../../lib/ids.ts'
 import { interruptible } from '../../lib/interruptible.ts'
 import { parseInput } from '../../lib/parse-input.ts'

@@ -1,4 +1,6 @@
-import { AiError, type AiClient, type Answer, type UpstreamAttempt } from '../../ai/ai-client.ts'
+import type { AiClient } from '../../ai/ai-client.ts'
+import { AiError } from '../../ai/ai-error.ts'
+import type { Answer, UpstreamAttempt } from '../../ai/model-call.ts'
 import { fullJitterDelayMs } from '../../lib/backoff.ts'
 import type { Logger } from '../../platform/logger.ts'
 import { recordedCall, type CallOwner, type RecordedCall } from '../usage/ledger.ts'

@@ -15,7 +15,7 @@ export type ClaimedRun = {
     models: readonly string[]
     temperature: number | null
     maxOutputTokens: number | null
-    outputSchema: unknown
+    outputSchema: Readonly<Record<string, unknown>> | null
     retryInitialDelayMs: number
     retryMaxDelayMs: number
   }
@@ -159,7 +159,7 @@ const claimedRun = z
       models: z.array(z.string()),
       temperature: z.number().nullable(),
       max_output_tokens: z.number().nullable(),
-      output_schema: z.unknown(),
+      output_schema: z.record(z.string(), z.unknown()).nullable(),
       retry_initial_delay_ms: z.number(),
       retry_max_delay_ms: z.number(),
     }),
@@ -183,13 +183,18 @@ const claimedRun = z
         models: run.agent.models,
         temperature: run.agent.temperature,
         maxOutputTokens: run.agent.max_output_tokens,
-        outputSchema: run.agent.output_schema ?? null,
+        outputSchema: run.agent.output_schema,
         retryInitialDelayMs: run.agent.retry_initial_delay_ms,
         retryMaxDelayMs: run.agent.retry_max_delay_ms,
       },
       lastSegment: run.last_segment,
     }
   })
+
+/** Reads a task as `task_json` returns it. @throws ZodError when the function and the program disagree: a bug. */
+export function parseTask(json: unknown): TaskRow {
+  return task.parse(json)
+}
 
 /** Reads a transition as the SQL functions return it. @throws ZodError when the functions and the program disagree: a bug. */
 export function parseTransition(json: unknown): TaskTransition {

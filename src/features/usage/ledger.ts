@@ -1,4 +1,4 @@
-import type { UpstreamAttempt } from '../../ai/ai-client.ts'
+import type { UpstreamAttempt } from '../../ai/model-call.ts'
 import type { Database, Statement, Transaction } from '../../platform/database/database.ts'
 
 /** One upstream call for the ledger; `usage` is null when nothing was spent. */

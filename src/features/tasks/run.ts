@@ -1,6 +1,7 @@
 import type { AiClient } from '../../ai/ai-client.ts'
 import { AiError } from '../../ai/ai-error.ts'
 import type { Answer, UpstreamAttempt } from '../../ai/model-call.ts'
+import { AppError } from '../../lib/errors.ts'
 import { fullJitterDelayMs } from '../../lib/backoff.ts'
 import type { Logger } from '../../platform/logger.ts'
 import { recordedCall, type CallOwner, type RecordedCall } from '../usage/ledger.ts'
@@ -51,6 +52,7 @@ export async function run(claimed: ClaimedRun, control: AbortController, deps: R
     attempt: task.attempt,
     lastSegment: claimed.lastSegment,
     onStale: () => control.abort(new RunStopped('lease-lost')),
+    onRefused: (error) => control.abort(error),
   })
   const timeout = setTimeout(() => control.abort(new RunStopped('timeout')), task.timeoutMs)
   let outcome: Outcome
@@ -62,7 +64,7 @@ export async function run(claimed: ClaimedRun, control: AbortController, deps: R
     clearTimeout(timeout)
   }
   const finished = await output.finish()
-  return describeEnd(claimed, { outcome, finished, stopped: stopReason(control.signal) }, deps)
+  return describeEnd(claimed, { outcome, finished, stopped: control.signal.reason }, deps)
 }
 
 async function ask(
@@ -95,14 +97,12 @@ async function ask(
   throw new Error('the AI client ended a stream without an answer or an error')
 }
 
-function stopReason(signal: AbortSignal): StopReason | null {
-  return signal.reason instanceof RunStopped ? signal.reason.reason : null
-}
-
-type RunFacts = { outcome: Outcome; finished: FinishedOutput; stopped: StopReason | null }
+/** `stopped` is the reason of the signal: a RunStopped, an AppError when the output cannot be kept, or undefined. */
+type RunFacts = { outcome: Outcome; finished: FinishedOutput; stopped: unknown }
 
 function describeEnd(claimed: ClaimedRun, facts: RunFacts, deps: RunDeps): RunResult {
-  const { outcome, finished, stopped } = facts
+  const { outcome, finished } = facts
+  const stopped = facts.stopped instanceof RunStopped ? facts.stopped.reason : null
   const attempts = 'answer' in outcome ? outcome.answer.attempts : attemptsOf(outcome.failure)
   const calls = attempts.map((attempt) => recordedCall(attempt, ownerOf(claimed)))
   // An answer that is complete counts, whatever was asked of the run at the last moment; without the lease nothing does.
@@ -124,7 +124,7 @@ function describeEnd(claimed: ClaimedRun, facts: RunFacts, deps: RunDeps): RunRe
   if (stopped === 'shutdown') {
     return { end: { ...end, outcome: 'RELEASED', reason: 'The worker was shut down.' }, calls, tail: null }
   }
-  const error = stopped === 'timeout' ? timeoutError(claimed) : describeError(claimed, outcome.failure, deps.logger)
+  const error = describeError(claimed, { failure: outcome.failure, stopped: facts.stopped }, deps.logger)
   if (!error.retryable)
     return { end: { ...end, outcome: 'FAILED', error, reason: error.message }, calls, tail: finished.tail }
   const retryDelayMs = delayBeforeRetry(claimed, outcome.failure, deps.random)
@@ -135,15 +135,19 @@ function attemptsOf(failure: unknown): readonly UpstreamAttempt[] {
   return failure instanceof AiError ? failure.attempts : []
 }
 
-function timeoutError({ task }: ClaimedRun): RunError {
-  return { code: 'TIMEOUT', message: `The attempt took longer than ${task.timeoutMs} ms.`, retryable: true }
-}
-
-function describeError(claimed: ClaimedRun, failure: unknown, logger: Logger): RunError {
+function describeError(
+  { task }: ClaimedRun,
+  { failure, stopped }: { failure: unknown; stopped: unknown },
+  logger: Logger,
+): RunError {
+  if (stopped instanceof RunStopped) {
+    return { code: 'TIMEOUT', message: `The attempt took longer than ${task.timeoutMs} ms.`, retryable: true }
+  }
+  if (stopped instanceof AppError) return { code: 'OUTPUT_REFUSED', message: stopped.message, retryable: false }
   if (failure instanceof AiError) {
     return { code: failure.kind.toUpperCase(), message: failure.message, retryable: failure.retryable }
   }
-  logger.error({ err: failure, taskId: claimed.task.id }, 'a run failed by a fault of this program')
+  logger.error({ err: failure, taskId: task.id }, 'a run failed by a fault of this program')
   return { code: 'INTERNAL_SERVER_ERROR', message: 'Something went wrong inside the server.', retryable: true }
 }
 

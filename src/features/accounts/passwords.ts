@@ -85,7 +85,9 @@ function pepperedWith(pepper: Key, password: string): string {
 /** Returns the password as NFC. */
 function requireLength(password: string): string {
   // Half a surrogate pair has no UTF-8: all of them would be the same password.
-  if (/\p{Surrogate}/u.test(password)) throw badPassword('The password is not valid Unicode.', {})
+  if (/\p{Surrogate}/u.test(password)) {
+    throw badPassword('The password is not valid Unicode.', { suggestions: ['Type it instead of pasting it.'] })
+  }
   if (password.length > maxUnits) throw wrongLength('Shorten it.')
   const normalised = password.normalize('NFC')
   const codePoints = [...normalised].length

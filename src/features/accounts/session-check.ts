@@ -33,7 +33,7 @@ export function createSessionCheck({ db, clock }: { db: Database; clock: Clock }
     max: maxSessions,
     ttl: believedForMs,
     ttlResolution: 0,
-    perf: { now: clock.monotonicMs },
+    perf: { now: () => clock.monotonicMs() },
   })
 
   async function read(sessionId: string): Promise<SessionState> {

@@ -1,0 +1,96 @@
+import { readFile } from 'node:fs/promises'
+import { createRequire } from 'node:module'
+import { bindMigrationAwareSqlAdapterFactory, DriverAdapterError } from '@prisma/driver-adapter-utils'
+import type { MappedError, SqlDriverAdapter, SqlMigrationAwareDriverAdapterFactory } from '@prisma/driver-adapter-utils'
+import { PrismaPg } from '@prisma/adapter-pg'
+import type { SchemaEngine } from '@prisma/schema-engine-wasm'
+import pg from 'pg'
+
+/**
+ * Prisma's schema engine as WebAssembly: what `prisma migrate` does, without the binary that it would download.
+ * `pool` must have exactly one connection, and is not closed here. `shadowPool` is an empty database, which only
+ * comparing with the migrations needs.
+ */
+export async function createSchemaEngine({ pool, shadowPool }: SchemaEngineOptions): Promise<SchemaEngine> {
+  const { SchemaEngine } = await loadBindings()
+  const factory = new PrismaPg(pool)
+  const adapterFactory: SqlMigrationAwareDriverAdapterFactory = {
+    provider: factory.provider,
+    adapterName: factory.adapterName,
+    connect: async () => runningWholeScripts(await factory.connect(), pool),
+    async connectToShadowDb() {
+      if (shadowPool === undefined) throw new Error('this use of the schema engine has no shadow database')
+      return runningWholeScripts(await new PrismaPg(shadowPool).connect(), shadowPool)
+    },
+  }
+  // Its log repeats the errors that it throws.
+  const ignoreLog = (): void => {}
+  return SchemaEngine.new({ datamodels: undefined }, ignoreLog, bindMigrationAwareSqlAdapterFactory(adapterFactory))
+}
+
+export type SchemaEngineOptions = { pool: pg.Pool; shadowPool?: pg.Pool }
+
+export const noSchemaFilters = { externalTables: [], externalEnums: [] }
+
+type Bindings = typeof import('@prisma/schema-engine-wasm/schema_engine_bg')
+
+// Of the standard library's types only `dom` has this.
+declare const WebAssembly: {
+  instantiate(bytes: Uint8Array, imports: Record<string, object>): Promise<{ instance: { exports: WasmExports } }>
+}
+type WasmExports = Record<string, unknown>
+
+let bindings: Promise<Bindings> | undefined
+
+// The package keeps its instance in a module variable, so there is one for the process, made when first asked for.
+const loadBindings = (): Promise<Bindings> => (bindings ??= instantiate())
+
+// The package's own entry imports the .wasm file as a module, which Node 20 does not do.
+async function instantiate(): Promise<Bindings> {
+  const entry = createRequire(import.meta.url).resolve('@prisma/schema-engine-wasm')
+  const [glue, wasm] = await Promise.all([
+    import('@prisma/schema-engine-wasm/schema_engine_bg'),
+    readFile(entry.replace(/schema_engine\.js$/, 'schema_engine_bg.wasm')),
+  ])
+  const { instance } = await WebAssembly.instantiate(wasm, { './schema_engine_bg.js': withoutLingeringTimers(glue) })
+  glue.__wbg_set_wasm(instance.exports)
+  const start = instance.exports['__wbindgen_start']
+  if (typeof start !== 'function') throw new Error('this is not the schema engine that we know')
+  start()
+  return glue
+}
+
+// It guards its lock with a timer of 10 s that it never clears, and that would keep a finished command alive for as long.
+function withoutLingeringTimers(glue: Bindings): object {
+  const imports = Object.entries(glue).map(([name, value]) =>
+    name.startsWith('__wbg_setTimeout_') ? [name, unreferencedTimeout] : [name, value],
+  )
+  return Object.fromEntries(imports)
+}
+
+const unreferencedTimeout = (callback: () => void, ms: number): NodeJS.Timeout => setTimeout(callback, ms).unref()
+
+// The adapter cuts scripts at every semicolon, also inside of function bodies. Postgres runs a whole script itself, and as
+// one transaction: a migration that fails leaves nothing behind.
+function runningWholeScripts(adapter: SqlDriverAdapter, pool: pg.Pool): SqlDriverAdapter {
+  return {
+    provider: adapter.provider,
+    adapterName: adapter.adapterName,
+    queryRaw: (query) => adapter.queryRaw(query),
+    executeRaw: (query) => adapter.executeRaw(query),
+    startTransaction: (isolationLevel) => adapter.startTransaction(isolationLevel),
+    dispose: () => adapter.dispose(),
+    async executeScript(script) {
+      try {
+        await pool.query(script)
+      } catch (error) {
+        throw error instanceof pg.DatabaseError ? new DriverAdapterError(toEngineError(error)) : error
+      }
+    },
+    ...(adapter.getConnectionInfo && { getConnectionInfo: adapter.getConnectionInfo.bind(adapter) }),
+  }
+}
+
+function toEngineError({ code, message, severity, detail, column, hint }: pg.DatabaseError): MappedError {
+  return { kind: 'postgres', code: code ?? 'N/A', severity: severity ?? 'N/A', message, detail, column, hint }
+}

@@ -2,7 +2,7 @@ import { UserRole } from '../../generated/prisma/client.ts'
 import { builder } from '../../graphql/builder.ts'
 import type { GraphQLContext } from '../../graphql/context.ts'
 import { BadUserInputError } from '../../lib/errors.ts'
-import type { Authentication } from './accounts.ts'
+import type { SessionTokens } from './accounts.ts'
 import type { ClientInfo } from './client-info.ts'
 import { requireViewer } from './viewer.ts'
 import { liveSessions, visibleUser } from './visible-rows.ts'
@@ -66,7 +66,7 @@ const ViewerRef = builder.prismaObject('User', {
   }),
 })
 
-const AuthPayload = builder.objectRef<Authentication>('AuthPayload').implement({
+const AuthPayload = builder.objectRef<SessionTokens>('AuthPayload').implement({
   description: 'The tokens of a session.',
   fields: (t) => ({
     user: t.field({ type: UserRef, description: 'Whose session it is.', resolve: ({ user }) => user }),

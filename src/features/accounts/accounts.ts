@@ -30,15 +30,18 @@ export interface Accounts {
    * Makes an account with its personal workspace, and logs it in. Throws BadUserInputError for `input.email` and
    * `input.password`, ConflictError when the e-mail is taken, ServerBusyError.
    */
-  signUp(input: SignUpInput, client: ClientInfo): Promise<Authentication>
+  signUp(input: SignUpInput, client: ClientInfo): Promise<SessionTokens>
   /** Opens a session. Throws UnauthenticatedError (the same for an unknown e-mail and a wrong password), ServerBusyError. */
-  logIn(input: LogInInput, client: ClientInfo): Promise<Authentication>
+  logIn(input: LogInInput, client: ClientInfo): Promise<SessionTokens>
   /** Exchanges a refresh token for the next one; see RefreshSession. Throws UnauthenticatedError. */
-  refreshSession(refreshToken: string, client: ClientInfo): Promise<Authentication>
+  refreshSession(refreshToken: string, client: ClientInfo): Promise<SessionTokens>
   /** Ends the viewer's session: this process refuses its tokens at once, others within 30 s. */
   logOut(viewer: Viewer, client: ClientInfo): Promise<void>
-  /** Who presents this access token. Throws UnauthenticatedError when it or its session is not valid (any more). */
-  authenticate(accessToken: string): Promise<Viewer>
+  /**
+   * Who presents this access token, and until when it is good. Throws UnauthenticatedError when it or its session is not
+   * valid (any more).
+   */
+  authenticate(accessToken: string): Promise<{ viewer: Viewer; expiresAt: Date }>
   /** The viewer's own row. */
   viewerUser(viewer: Viewer): Promise<User>
   /** The viewer's sessions that live, the newest first. */
@@ -49,7 +52,8 @@ export interface Accounts {
   close(): Promise<void>
 }
 
-export type Authentication = {
+/** A session that was opened or goes on. The tokens are shown here once. */
+export type SessionTokens = {
   user: User
   sessionId: string
   accessToken: string
@@ -92,24 +96,25 @@ export async function createAccounts(deps: AccountsDeps): Promise<Accounts> {
   const logIn = createLogIn({ db, clock, newId, passwords })
   const refreshSession = createRefreshSession({ db, clock, newId, keys, sessionCheck })
 
-  async function authentication({ user, session, refreshToken }: GrantedSession): Promise<Authentication> {
+  async function withAccessToken({ user, session, refreshToken }: GrantedSession): Promise<SessionTokens> {
     const { token, expiresAt } = await accessTokens.issue(session)
     return { user, sessionId: session.id, accessToken: token, accessTokenExpiresAt: expiresAt, refreshToken }
   }
 
   return {
     async signUp(input, client) {
-      return authentication(await signUp(input, client))
+      return withAccessToken(await signUp(input, client))
     },
     async logIn(input, client) {
-      return authentication(await logIn(input, client))
+      return withAccessToken(await logIn(input, client))
     },
     async refreshSession(refreshToken, client) {
-      return authentication(await refreshSession(refreshToken, client))
+      return withAccessToken(await refreshSession(refreshToken, client))
     },
     logOut: createLogOut({ db, clock, newId, sessionCheck }),
     async authenticate(accessToken) {
-      return sessionCheck.require(await accessTokens.verify(accessToken))
+      const { expiresAt, ...session } = await accessTokens.verify(accessToken)
+      return { viewer: await sessionCheck.require(session), expiresAt }
     },
     async viewerUser({ userId }) {
       const user = await db.prisma.user.findUnique({ where: { id: userId } })

@@ -1,5 +1,7 @@
 import type { Accounts } from '../features/accounts/accounts.ts'
 import type { Viewer } from '../features/accounts/viewer.ts'
+import type { Completions } from '../features/completions/completions.ts'
+import type { Tasks } from '../features/tasks/tasks.ts'
 import type { Clock } from '../lib/clock.ts'
 import type { Database } from '../platform/database/database.ts'
 import type { Logger } from '../platform/logger.ts'
@@ -11,6 +13,8 @@ export interface Services {
   clock: Clock
   logger: Logger
   accounts: Accounts
+  completions: Completions
+  tasks: Tasks
 }
 
 /** What one GraphQL operation knows, the same over HTTP, Server-Sent Events and WebSocket. */

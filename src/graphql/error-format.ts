@@ -15,11 +15,19 @@ export type ErrorExtensions = {
   suggestions: readonly string[]
 }
 
-export type ErrorScope = { requestId: string; now: Date; logger: Logger }
+export type ErrorScope = {
+  requestId: string
+  now: Date
+  logger: Logger
+  /** Aborted when the caller is gone: that work stopped then is no bug. */
+  signal?: AbortSignal
+}
 
 const internalError = new AppError('INTERNAL_SERVER_ERROR', 'Something went wrong on the server.', {
   suggestions: ['Try again. If it happens again, give the request id to whoever runs this server.'],
 })
+
+const abandoned = new AppError('SERVICE_UNAVAILABLE', 'The operation was abandoned before it was done.')
 
 /**
  * Turns whatever was thrown into the one error format. Only our own AppErrors show what they say; anything else is a bug, is
@@ -27,7 +35,7 @@ const internalError = new AppError('INTERNAL_SERVER_ERROR', 'Something went wron
  */
 export function formatError(error: unknown, scope: ErrorScope): GraphQLError {
   const cause = rootCause(error)
-  const shown = cause instanceof AppError ? cause : (argumentError(cause) ?? internalError)
+  const shown = cause instanceof AppError ? cause : (argumentError(cause) ?? abandonment(cause, scope) ?? internalError)
   if (shown === internalError) logBug(cause, error, scope)
   const extensions: ErrorExtensions = {
     code: shown.code,
@@ -63,6 +71,10 @@ function argumentError(cause: unknown): AppError | null {
   const name = cause instanceof GraphQLError ? /^Argument "(\w+)" /.exec(cause.message)?.[1] : undefined
   if (name === undefined) return null
   return new AppError('BAD_USER_INPUT', `${name}: It must be given and not null.`, { details: { field: name } })
+}
+
+function abandonment(cause: unknown, { signal }: ErrorScope): AppError | null {
+  return signal?.aborted === true && cause instanceof Error && cause.name === 'AbortError' ? abandoned : null
 }
 
 function logBug(cause: unknown, error: unknown, { logger, requestId }: ErrorScope): void {

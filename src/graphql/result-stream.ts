@@ -5,6 +5,8 @@ export type ResultStream = AsyncGenerator<ExecutionResult, void, void>
 export type ResultStreamOptions = {
   /** Called once, when the stream is over, whoever ended it. Must not throw. */
   onEnd: () => void
+  /** Gives a result the form in which it leaves. */
+  onResult: (result: ExecutionResult) => ExecutionResult
   /** What a failure of the source shows as: the last result of the stream. */
   onError: (error: unknown) => ExecutionResult
 }
@@ -19,7 +21,7 @@ const over: Step = { done: true, value: undefined }
  */
 export function createResultStream(
   source: AsyncIterable<ExecutionResult>,
-  { onEnd, onError }: ResultStreamOptions,
+  { onEnd, onResult, onError }: ResultStreamOptions,
 ): ResultStream {
   const iterator = source[Symbol.asyncIterator]()
   let ended = false
@@ -35,7 +37,7 @@ export function createResultStream(
     try {
       const step = await iterator.next()
       if (ended) return over
-      if (step.done !== true) return { done: false, value: step.value }
+      if (step.done !== true) return { done: false, value: onResult(step.value) }
       end()
       return over
     } catch (error) {

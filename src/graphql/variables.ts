@@ -62,7 +62,8 @@ function* inputProblems(value: unknown, type: GraphQLInputType, field: string): 
   } else {
     const fields = type.getFields()
     for (const input of Object.values(fields)) {
-      if (Object.hasOwn(value, input.name)) yield* inputProblems(value[input.name], input.type, `${field}.${input.name}`)
+      if (Object.hasOwn(value, input.name))
+        yield* inputProblems(value[input.name], input.type, `${field}.${input.name}`)
       else if (isRequiredInputField(input))
         yield { field: `${field}.${input.name}`, message: `A value of type "${input.type}" is required.` }
     }

@@ -1,0 +1,45 @@
+import { OperationTypeNode, type OperationDefinitionNode } from 'graphql'
+import { AppError } from '../lib/errors.ts'
+
+/** How an operation came in, and so what it may be. */
+export type Transport =
+  /** HTTP POST by a client that reads one JSON answer. */
+  | 'post'
+  /** HTTP POST by a client that also reads Server-Sent Events. */
+  | 'post-stream'
+  /** HTTP GET by an `EventSource`. */
+  | 'get-stream'
+  | 'websocket'
+
+// What a link on a foreign page may start: nothing that costs money or changes anything.
+const fieldsForGet: ReadonlySet<string> = new Set(['taskStream', 'workspaceFeed', 'metrics', 'alerts'])
+
+/** Why this operation may not come this way, or null. */
+export function transportError(operation: OperationDefinitionNode, transport: Transport): AppError | null {
+  const isSubscription = operation.operation === OperationTypeNode.SUBSCRIPTION
+  switch (transport) {
+    case 'post':
+      if (!isSubscription) return null
+      return refused('A subscription answers with a stream.', [
+        'Send "Accept: text/event-stream", or subscribe over a WebSocket (graphql-transport-ws).',
+      ])
+    case 'post-stream':
+      return null
+    case 'get-stream':
+      if (isSubscription && selectsOnly(operation, fieldsForGet)) return null
+      return refused('GET is only for subscriptions without side effects.', ['Send the operation by POST.'])
+    case 'websocket':
+      if (operation.operation !== OperationTypeNode.MUTATION) return null
+      return refused('Mutations are not accepted over a WebSocket.', ['Send the mutation by POST to the same path.'])
+  }
+}
+
+function selectsOnly(operation: OperationDefinitionNode, fields: ReadonlySet<string>): boolean {
+  return operation.selectionSet.selections.every(
+    (selection) => selection.kind === 'Field' && fields.has(selection.name.value),
+  )
+}
+
+function refused(message: string, suggestions: readonly string[]): AppError {
+  return new AppError('METHOD_NOT_ALLOWED', message, { suggestions })
+}

@@ -1,0 +1,37 @@
+import { examples } from './graphiql-examples.ts'
+
+export type Page = { body: string; contentSecurityPolicy: string }
+
+// The page is one file with its scripts in it; it reaches nothing but this server, which the policy holds it to.
+const contentSecurityPolicy = [
+  "default-src 'none'",
+  "script-src 'unsafe-inline' blob:",
+  "style-src 'unsafe-inline'",
+  'worker-src blob:',
+  'img-src data:',
+  'font-src data:',
+  "connect-src 'self'",
+  "base-uri 'none'",
+  "form-action 'none'",
+  "frame-ancestors 'none'",
+].join('; ')
+
+/** The GraphiQL page with an example of each thing one wants to try first; made when it is first asked for. */
+export function createGraphiQLPage(): () => Promise<Page> {
+  let page: Promise<Page> | undefined
+  return () => (page ??= render())
+}
+
+async function render(): Promise<Page> {
+  // Nine megabytes of script: loaded when somebody opens the page.
+  const { renderGraphiQL } = await import('@graphql-yoga/render-graphiql')
+  const body = renderGraphiQL({
+    title: 'Monk-AI',
+    defaultTabs: [...examples],
+    subscriptionsProtocol: 'SSE',
+    defaultEditorToolsVisibility: 'headers',
+    isHeadersEditorEnabled: true,
+    shouldPersistHeaders: true,
+  })
+  return { body, contentSecurityPolicy }
+}

@@ -1,0 +1,25 @@
+import type { WebSocket } from 'ws'
+
+/** Pings the other side every `intervalMs` and drops the connection when the answer to one has not come by the next. */
+export function keepAlive(socket: WebSocket, intervalMs: number): void {
+  let answered = true
+  const timer = setInterval(() => {
+    if (!answered) return socket.terminate()
+    answered = false
+    socket.ping()
+  }, intervalMs)
+  timer.unref()
+  socket.on('pong', () => {
+    answered = true
+  })
+  socket.once('close', () => clearInterval(timer))
+}
+
+const maxTimerMs = 2 ** 31 - 1
+
+/** Calls `action` at `time` unless the returned function is called before. */
+export function atTime(time: Date, now: Date, action: () => void): () => void {
+  const timer = setTimeout(action, Math.min(Math.max(time.getTime() - now.getTime(), 0), maxTimerMs))
+  timer.unref()
+  return () => clearTimeout(timer)
+}

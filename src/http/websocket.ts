@@ -1,0 +1,188 @@
+import type { ExecutionArgs } from 'graphql'
+import { CloseCode, handleProtocols, makeServer, type Context } from 'graphql-ws'
+import { setMaxListeners } from 'node:events'
+import type { IncomingMessage } from 'node:http'
+import type { Duplex } from 'node:stream'
+import { WebSocketServer, type RawData, type WebSocket } from 'ws'
+import type { Client } from '../graphql/context.ts'
+import type { Operations, PreparedOperation } from '../graphql/operations.ts'
+import type { Clock } from '../lib/clock.ts'
+import { AppError, UnauthenticatedError } from '../lib/errors.ts'
+import type { NewId } from '../lib/ids.ts'
+import type { Logger } from '../platform/logger.ts'
+import { bearerToken, type Authenticate, type Authentication } from './authentication.ts'
+import { atTime, keepAlive } from './socket-liveness.ts'
+import { createOutbox, tryAgainLater } from './socket-outbox.ts'
+
+/** GraphQL over WebSocket, sub-protocol graphql-transport-ws (https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md). */
+export interface WebSockets {
+  /** Takes over a connection that asked for an upgrade. */
+  accept(request: IncomingMessage, socket: Duplex, head: Buffer): void
+  /** Closes all with 1001, and drops those that do not answer that within `timeoutMs`. */
+  close(timeoutMs: number): Promise<void>
+}
+
+export type WebSocketsDeps = {
+  operations: Operations
+  authenticate: Authenticate
+  clientOf: (request: IncomingMessage) => Client
+  clock: Clock
+  logger: Logger
+  newId: NewId
+}
+
+export type WebSocketsOptions = {
+  /** Until `connection_init` must have come; then 4408. */
+  initTimeoutMs: number
+  maxFrameBytes: number
+  maxBufferedBytes: number
+  maxStallMs: number
+  pingIntervalMs: number
+}
+
+export const defaultWebSocketsOptions: WebSocketsOptions = {
+  initTimeoutMs: 3_000,
+  maxFrameBytes: 1024 * 1024,
+  maxBufferedBytes: 4 * 1024 * 1024,
+  maxStallMs: 10_000,
+  pingIntervalMs: 12_000,
+}
+
+type Connection = {
+  socket: WebSocket
+  client: Client
+  authentication: Authentication | null
+  /** Aborted when the socket is closed. */
+  closed: AbortSignal
+}
+
+type Connected = Context<Record<string, unknown>, Connection>
+
+export function createWebSockets(deps: WebSocketsDeps, options: WebSocketsOptions): WebSockets {
+  const { operations, clock, logger, newId } = deps
+  const runs = new WeakMap<ExecutionArgs, Extract<PreparedOperation, { kind: 'ready' }>['run']>()
+
+  const protocol = makeServer<Record<string, unknown>, Connection>({
+    connectionInitWaitTimeout: options.initTimeoutMs,
+    onConnect: (context) => connect(context),
+    onSubscribe({ extra }, _id, { query, operationName = null, variables }) {
+      const prepared = operations.prepare(
+        { query, operationName, variables: variables ?? {} },
+        {
+          requestId: newId(),
+          viewer: extra.authentication?.viewer ?? null,
+          client: extra.client,
+          transport: 'websocket',
+          signal: extra.closed,
+        },
+      )
+      if (prepared.kind === 'refused') return [...prepared.errors]
+      runs.set(prepared.args, prepared.run)
+      return prepared.args
+    },
+    execute: (args) => runOf(args),
+    subscribe: (args) => runOf(args),
+  })
+
+  function runOf(args: ExecutionArgs): ReturnType<Extract<PreparedOperation, { kind: 'ready' }>['run']> {
+    const run = runs.get(args)
+    if (run === undefined) throw new Error('an operation was executed that was not prepared')
+    return run()
+  }
+
+  /** False closes with 4403, after which clients may come back with a fresh token. */
+  async function connect({ connectionParams, extra }: Connected): Promise<boolean> {
+    try {
+      const token = tokenOf(connectionParams)
+      if (token === null) return true
+      const authentication = await deps.authenticate(token)
+      extra.authentication = authentication
+      if (authentication.expiresAt !== null) closeAt(authentication.expiresAt, extra.socket)
+      return true
+    } catch (error) {
+      if (error instanceof UnauthenticatedError) return false
+      throw error
+    }
+  }
+
+  function closeAt(time: Date, socket: WebSocket): void {
+    const cancel = atTime(time, clock.now(), () => socket.close(CloseCode.Forbidden, 'Token expired'))
+    socket.once('close', cancel)
+  }
+
+  function open(socket: WebSocket, request: IncomingMessage): void {
+    const closed = new AbortController()
+    // One listener for each operation, and a socket may have many.
+    setMaxListeners(0, closed.signal)
+    const connection = { socket, client: deps.clientOf(request), authentication: null, closed: closed.signal }
+    const outbox = createOutbox(socket, options)
+    const handleClose = protocol.opened(
+      {
+        protocol: socket.protocol,
+        send: (text) => outbox.send(text),
+        close: (code, reason) => socket.close(code, reason),
+        onMessage(handle) {
+          socket.on('message', (data) => void handle(textOf(data)).catch((error: unknown) => fail(socket, error)))
+        },
+      },
+      connection,
+    )
+    keepAlive(socket, options.pingIntervalMs)
+    // A broken frame or connection: ws closes the socket by itself, with the code that says why.
+    socket.on('error', (error) => logger.debug({ err: error }, 'a websocket broke'))
+    socket.once('close', (code, reason) => {
+      closed.abort()
+      void handleClose(code, String(reason)).catch((error: unknown) => {
+        logger.error({ err: error }, 'closing a websocket failed')
+      })
+    })
+  }
+
+  function fail(socket: WebSocket, error: unknown): void {
+    if (error instanceof AppError) return socket.close(tryAgainLater, 'Try again later')
+    logger.error({ err: error }, 'handling a websocket message failed')
+    socket.close(CloseCode.InternalServerError, 'Internal server error')
+  }
+
+  const server = new WebSocketServer({
+    noServer: true,
+    maxPayload: options.maxFrameBytes,
+    // It costs memory for each socket, and a small frame could unpack to a large one.
+    perMessageDeflate: false,
+    handleProtocols,
+  })
+
+  return {
+    accept(request, socket, head) {
+      server.handleUpgrade(request, socket, head, open)
+    },
+    async close(timeoutMs) {
+      const gone = [...server.clients].map(
+        (socket) => new Promise<void>((resolve) => socket.once('close', () => resolve())),
+      )
+      for (const socket of server.clients) socket.close(1001, 'Going away')
+      const timer = setTimeout(() => {
+        for (const socket of server.clients) socket.terminate()
+      }, timeoutMs)
+      await Promise.all(gone)
+      clearTimeout(timer)
+      server.close()
+    },
+  }
+}
+
+/** `authorization` as the header would be, or `accessToken` bare. */
+function tokenOf(params: Readonly<Record<string, unknown>> | undefined): string | null {
+  const { authorization, accessToken } = params ?? {}
+  if (typeof authorization === 'string') return bearerToken(authorization)
+  if (typeof accessToken === 'string') return accessToken
+  if (isGiven(authorization) || isGiven(accessToken)) throw new UnauthenticatedError('The token must be text.')
+  return null
+}
+
+function textOf(data: RawData): string {
+  if (Array.isArray(data)) return Buffer.concat(data).toString()
+  return Buffer.isBuffer(data) ? data.toString() : Buffer.from(data).toString()
+}
+
+const isGiven = (value: unknown): boolean => value !== undefined && value !== null

@@ -1,0 +1,111 @@
+import { GraphQLError, type ExecutionResult } from 'graphql'
+import { createYoga, getSSEProcessor, type Plugin, type YogaLogger } from 'graphql-yoga'
+import type { ServerResponse } from 'node:http'
+import { formatError, isFormatted } from '../graphql/error-format.ts'
+import type { Caller, OperationRequest, Operations } from '../graphql/operations.ts'
+import type { Clock } from '../lib/clock.ts'
+import type { Logger } from '../platform/logger.ts'
+import type { Exchange } from './exchange.ts'
+import { isDocumentFault, statusOf } from './http-error.ts'
+
+/**
+ * GraphQL over HTTP (https://graphql.github.io/graphql-over-http/draft/) by GraphQL Yoga: which media type is answered, with
+ * which status, and Server-Sent Events. What Yoga would also do (reading bodies of other types, CORS, pages, batches, error
+ * masking, executing) is done elsewhere, by rules that hold for WebSockets too.
+ */
+export interface OperationAnswers {
+  /** Runs one operation and writes its answer: JSON, or Server-Sent Events. */
+  answer(exchange: Exchange, operation: OperationRequest, caller: Caller): Promise<void>
+  /** Cuts all streams off. Without their `complete` event, so that their readers know to come back. */
+  cutStreams(): void
+}
+
+export type OperationAnswersDeps = { operations: Operations; clock: Clock; logger: Logger }
+
+/** What Yoga carries for us from the request to the operation. */
+type YogaContext = { operation: OperationRequest; caller: Caller; response: ServerResponse }
+
+export function createOperationAnswers(deps: OperationAnswersDeps): OperationAnswers {
+  const streams = new Set<ServerResponse>()
+
+  function onStream(response: ServerResponse): void {
+    streams.add(response)
+    response.once('close', () => streams.delete(response))
+  }
+
+  const yoga = createYoga<YogaContext>({
+    plugins: [useOurOperations(deps, onStream)],
+    graphiql: false,
+    landingPage: false,
+    cors: false,
+    batching: false,
+    multipart: false,
+    maskedErrors: false,
+    maxRequestBodySize: false,
+    parserAndValidationCache: false,
+    // Yoga answers every URL that ends so; nobody's does.
+    healthCheckEndpoint: '/graphql/-/yoga',
+    logging: yogaLogger(deps.logger),
+  })
+
+  return {
+    async answer({ request, response }, operation, caller) {
+      await yoga(request, response, { operation, caller, response })
+    },
+    cutStreams() {
+      for (const response of streams) response.destroy()
+    },
+  }
+}
+
+function useOurOperations(
+  { operations, clock, logger }: OperationAnswersDeps,
+  onStream: (response: ServerResponse) => void,
+): Plugin<object, YogaContext> {
+  const serverSentEvents = getSSEProcessor()
+  return {
+    onRequestParse({ serverContext, setRequestParser }) {
+      setRequestParser(() => ({ query: serverContext.operation.query }))
+    },
+    onParams({ setParamsHandler }) {
+      setParamsHandler(({ context }) => operations.run(context.operation, context.caller))
+    },
+    onResultProcess(hook) {
+      const { result, serverContext } = hook
+      if (Array.isArray(result)) return
+      if (Symbol.asyncIterator in result) {
+        // Yoga would answer a client that also accepts multipart/mixed with that.
+        hook.setResultProcessor(serverSentEvents, 'text/event-stream')
+        onStream(serverContext.response)
+      } else {
+        const { requestId, signal } = serverContext.caller
+        hook.setResult(
+          withStatus(result, (error) => formatError(error, { requestId, now: clock.now(), logger, signal })),
+        )
+      }
+    },
+  }
+}
+
+/**
+ * Tells Yoga the status of a request that failed as a whole. `spec` leaves 200 to clients that only accept application/json, as
+ * GraphQL over HTTP asks for where the fault is in the document; an answer with (partial) data is 200 anyway.
+ */
+function withStatus(result: ExecutionResult, format: (error: unknown) => GraphQLError): ExecutionResult {
+  const errors = result.errors?.map((error) => (isFormatted(error) ? error : format(error)))
+  const [first, ...rest] = errors ?? []
+  if (first === undefined || 'data' in result) return result
+  const { nodes = null, source = null, positions = null, path = null } = first
+  const code = String(first.extensions['code'])
+  const extensions = { ...first.extensions, http: { status: statusOf(code), spec: isDocumentFault(code) } }
+  const marked = new GraphQLError(first.message, { nodes, source, positions, path, extensions })
+  return { ...result, errors: [marked, ...rest] }
+}
+
+function yogaLogger(logger: Logger): YogaLogger {
+  const log =
+    (level: 'debug' | 'info' | 'warn' | 'error') =>
+    (...parts: unknown[]) =>
+      logger[level]({ yoga: parts.map(String) }, 'message of the HTTP layer')
+  return { debug: log('debug'), info: log('info'), warn: log('warn'), error: log('error') }
+}

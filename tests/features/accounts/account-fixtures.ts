@@ -1,0 +1,47 @@
+import { createAccounts, type Accounts, type AccountsDeps } from '../../../src/features/accounts/accounts.ts'
+import type { ClientInfo } from '../../../src/features/accounts/client-info.ts'
+import type { Clock } from '../../../src/lib/clock.ts'
+import { newId } from '../../../src/lib/ids.ts'
+import type { Database } from '../../../src/platform/database/database.ts'
+import { createLogger } from '../../../src/platform/logger.ts'
+
+export const secret = 'a secret that is long enough for tests'
+export const goodPassword = 'violet-otter-canyon-42'
+
+export const client: ClientInfo = { ip: '203.0.113.7', userAgent: 'a test', requestId: 'request-1' }
+
+const silentLogger = createLogger({ level: 'silent' })
+
+/** A clock that goes on only when it is told to. */
+export interface ManualClock extends Clock {
+  advance(ms: number): void
+}
+
+export function manualClock(start = new Date('2026-03-01T12:00:00.000Z')): ManualClock {
+  let elapsedMs = 0
+  return {
+    now: () => new Date(start.getTime() + elapsedMs),
+    monotonicMs: () => 1_000 + elapsedMs,
+    advance(ms) {
+      elapsedMs += ms
+    },
+  }
+}
+
+export type TestAccounts = AsyncDisposable & { accounts: Accounts; clock: ManualClock }
+
+/** The accounts of one process on `db`, with cheap hashes and a clock that stands still. */
+export async function startAccounts(db: Database, overrides: Partial<AccountsDeps> = {}): Promise<TestAccounts> {
+  const clock = manualClock()
+  const defaults = { clock, newId, logger: silentLogger, secret, bcryptCost: 4 }
+  const accounts = await createAccounts({ db, ...defaults, firstAdmin: { kind: 'first-account' }, ...overrides })
+  return { accounts, clock, [Symbol.asyncDispose]: () => accounts.close() }
+}
+
+let emails = 0
+
+/** Sign-up input that no other test has used. */
+export function newAccount(): { email: string; password: string } {
+  emails += 1
+  return { email: `person-${emails}@example.com`, password: goodPassword }
+}

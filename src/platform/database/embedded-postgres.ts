@@ -110,6 +110,7 @@ async function startWorker(
   return {
     async stop() {
       stopping = true
+      // oxlint-disable-next-line unicorn/require-post-message-target-origin -- that is of windows, this is a thread
       worker.postMessage('stop')
       if ((await within(stopLimitMs, exited)) === 'late') await worker.terminate()
       if (failure !== null) throw failure

@@ -4,6 +4,7 @@ import { bindMigrationAwareSqlAdapterFactory, DriverAdapterError } from '@prisma
 import type { MappedError, SqlDriverAdapter, SqlMigrationAwareDriverAdapterFactory } from '@prisma/driver-adapter-utils'
 import { PrismaPg } from '@prisma/adapter-pg'
 import type { SchemaEngine } from '@prisma/schema-engine-wasm'
+import type * as BindingsModule from '@prisma/schema-engine-wasm/schema_engine_bg'
 import pg from 'pg'
 
 /**
@@ -32,7 +33,7 @@ export type SchemaEngineOptions = { pool: pg.Pool; shadowPool?: pg.Pool }
 
 export const noSchemaFilters = { externalTables: [], externalEnums: [] }
 
-type Bindings = typeof import('@prisma/schema-engine-wasm/schema_engine_bg')
+type Bindings = typeof BindingsModule
 
 // Of the standard library's types only `dom` has this.
 declare const WebAssembly: {

@@ -63,18 +63,11 @@ export function renameStatement(message: ClientMessage, name: string): ClientMes
 }
 
 function statementNameStart(type: string | null, bytes: Buffer): number | null {
-  switch (type) {
-    case 'P':
-      return 5
-    case 'B':
-      // After the name of the portal.
-      return bytes.indexOf(0, 5) + 1
-    case 'C':
-    case 'D':
-      return bytes.toString('latin1', 5, 6) === 'S' ? 6 : null
-    default:
-      return null
-  }
+  if (type === 'P') return 5
+  // After the name of the portal.
+  if (type === 'B') return bytes.indexOf(0, 5) + 1
+  const namesStatement = (type === 'C' || type === 'D') && bytes.toString('latin1', 5, 6) === 'S'
+  return namesStatement ? 6 : null
 }
 
 /** A simple query. */

@@ -1,0 +1,16 @@
+import { defineConfig } from 'vitest/config'
+
+export default defineConfig({
+  test: {
+    include: ['tests/**/*.test.ts'],
+    // Real processes, servers and browsers for minutes: scripts of their own.
+    exclude: ['tests/faults/**', 'tests/browser/**'],
+    globalSetup: ['tests/support/template-database.ts'],
+    pool: 'forks',
+    // Each has a database of 300 MB.
+    maxWorkers: 2,
+    testTimeout: 30_000,
+    hookTimeout: 30_000,
+    passWithNoTests: false,
+  },
+})

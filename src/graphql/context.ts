@@ -1,7 +1,12 @@
 import type { Accounts } from '../features/accounts/accounts.ts'
 import type { Viewer } from '../features/accounts/viewer.ts'
+import type { Agents } from '../features/agents/agents.ts'
 import type { Completions } from '../features/completions/completions.ts'
+import type { TaskStreams } from '../features/tasks/task-stream.ts'
 import type { Tasks } from '../features/tasks/tasks.ts'
+import type { WorkspaceFeeds } from '../features/tasks/workspace-feed.ts'
+import type { Usage } from '../features/usage/usage.ts'
+import type { Workspaces } from '../features/workspaces/workspaces.ts'
 import type { Clock } from '../lib/clock.ts'
 import type { Database } from '../platform/database/database.ts'
 import type { Logger } from '../platform/logger.ts'
@@ -13,8 +18,13 @@ export interface Services {
   clock: Clock
   logger: Logger
   accounts: Accounts
-  completions: Completions
+  workspaces: Workspaces
+  agents: Agents
   tasks: Tasks
+  taskStreams: TaskStreams
+  workspaceFeeds: WorkspaceFeeds
+  completions: Completions
+  usage: Usage
 }
 
 /** What one GraphQL operation knows, the same over HTTP, Server-Sent Events and WebSocket. */

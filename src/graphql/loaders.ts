@@ -1,3 +1,6 @@
-/** One DataLoader for each thing that Prisma's relations do not batch. Each feature adds the line of its own loader. */
-// eslint-disable-next-line @typescript-eslint/no-empty-object-type
-export interface Loaders {}
+import type { AgentLoaders } from '../features/agents/agent-loaders.ts'
+import type { TaskLoaders } from '../features/tasks/task-loaders.ts'
+import type { WorkspaceLoaders } from '../features/workspaces/workspace-loaders.ts'
+
+/** What of each feature is read for many objects at once, and that Prisma's relations do not batch. */
+export interface Loaders extends AgentLoaders, TaskLoaders, WorkspaceLoaders {}

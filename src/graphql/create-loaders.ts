@@ -1,0 +1,15 @@
+import type { Viewer } from '../features/accounts/viewer.ts'
+import { createAgentLoaders } from '../features/agents/agent-loaders.ts'
+import { createTaskLoaders } from '../features/tasks/task-loaders.ts'
+import { createWorkspaceLoaders } from '../features/workspaces/workspace-loaders.ts'
+import type { Services } from './context.ts'
+import type { Loaders } from './loaders.ts'
+
+/** The loaders of one operation: what they remember must not outlive it. */
+export function createLoaders({ db, clock, usage }: Services, viewer: Viewer | null): Loaders {
+  return {
+    ...createAgentLoaders({ db, usage }),
+    ...createTaskLoaders({ db, usage }),
+    ...createWorkspaceLoaders({ db, clock, usage, viewer }),
+  }
+}

@@ -1,0 +1,16 @@
+import { lexicographicSortSchema, printSchema, type GraphQLSchema } from 'graphql'
+import '../features/accounts/accounts.graphql.ts'
+import '../features/completions/completions.graphql.ts'
+import '../features/usage/model-attempt.graphql.ts'
+import '../features/usage/usage.graphql.ts'
+import { builder } from './builder.ts'
+
+/** The whole schema: everything that the features imported above have added to the builder. */
+export function createSchema(): GraphQLSchema {
+  return builder.toSchema()
+}
+
+/** The schema in the form in which `schema.graphql` holds it: sorted, so that only changes show as changes. */
+export function printedSchema(): string {
+  return `${printSchema(lexicographicSortSchema(createSchema()))}\n`
+}

@@ -5,6 +5,8 @@ import type { Transitions } from './transitions.ts'
 
 /** Repairs what crashes and lost messages leave behind, and queues what is due. Any number of processes may run one. */
 export interface Reconciler {
+  /** Begins to work, with a round at once. */
+  start(): void
   /** One round now, or when the one under way is done; resolves after it. */
   reconcile(): Promise<void>
   /** Says that a task was scheduled: it may be due before the next round. */
@@ -26,7 +28,7 @@ const tasksPerPass = 500
 const maxPassesPerRound = 20
 const maxHintsPerRound = 1_000
 
-export function startReconciler({ transitions, announcer, dispatch, logger }: ReconcilerDeps): Reconciler {
+export function createReconciler({ transitions, announcer, dispatch, logger }: ReconcilerDeps): Reconciler {
   let timer: NodeJS.Timeout | null = null
   let round: Promise<void> | null = null
   let isAskedAgain = false
@@ -58,21 +60,21 @@ export function startReconciler({ transitions, announcer, dispatch, logger }: Re
 
   function arm(delayMs: number): void {
     if (timer !== null) clearTimeout(timer)
-    timer = stopped ? null : setTimeout(() => void start(), delayMs)
+    timer = stopped ? null : setTimeout(() => void reconcile(), delayMs)
   }
 
-  function start(): Promise<void> {
+  function reconcile(): Promise<void> {
     if (stopped) return Promise.resolve()
     isAskedAgain = round !== null
     round ??= runRound().finally(() => (round = null))
     return round
   }
 
-  arm(0)
   return {
-    reconcile: start,
+    start: () => arm(0),
+    reconcile,
     scheduled() {
-      if (!stopped) void start()
+      if (!stopped) void reconcile()
     },
     async stop() {
       stopped = true

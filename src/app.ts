@@ -1,0 +1,235 @@
+import { createAiClient, type AiClient } from './ai/ai-client.ts'
+import type { Config } from './config.ts'
+import { createAccounts } from './features/accounts/accounts.ts'
+import type { FirstAdminPolicy } from './features/accounts/first-admin.ts'
+import { createAgents } from './features/agents/agents.ts'
+import { createCompletions } from './features/completions/completions.ts'
+import { createAnnouncer, type Announcer } from './features/tasks/announcer.ts'
+import { createOutputWriter } from './features/tasks/output-writer.ts'
+import { createReconciler, type Reconciler } from './features/tasks/reconciler.ts'
+import { createStepBatcher } from './features/tasks/step-batcher.ts'
+import { createTaskPublisher, type TaskPublisher } from './features/tasks/task-publisher.ts'
+import { createTaskStreams } from './features/tasks/task-stream.ts'
+import { createTasks } from './features/tasks/tasks.ts'
+import { createTransitions, type Transitions } from './features/tasks/transitions.ts'
+import { startWorker } from './features/tasks/worker.ts'
+import { createWorkspaceFeeds } from './features/tasks/workspace-feed.ts'
+import { createLedger } from './features/usage/ledger.ts'
+import { createUsage } from './features/usage/usage.ts'
+import { createWorkspaceAccess } from './features/workspaces/access.ts'
+import { createWorkspaces } from './features/workspaces/workspaces.ts'
+import type { Services } from './graphql/context.ts'
+import { createLoaders } from './graphql/create-loaders.ts'
+import { createSchema } from './graphql/schema.ts'
+import { createHttpServer } from './http/server.ts'
+import { createCleanup, type Cleanup } from './lib/cleanup.ts'
+import { systemClock, type Clock } from './lib/clock.ts'
+import { newId as newUuid, type NewId } from './lib/ids.ts'
+import { sleep } from './lib/sleep.ts'
+import { createDatabase } from './platform/database/create-database.ts'
+import type { Database } from './platform/database/database.ts'
+import type { Dispatch } from './platform/dispatch/dispatch.ts'
+import { createInProcessDispatch } from './platform/dispatch/in-process.ts'
+import type { Events } from './platform/events/events.ts'
+import { createInProcessEvents } from './platform/events/in-process.ts'
+import { createLogger, type Logger } from './platform/logger.ts'
+import { loadOrCreateSecret } from './platform/secret-file.ts'
+
+/** A running server. */
+export interface App extends AsyncDisposable {
+  readonly url: string
+  readonly services: Services
+  /** Stops taking work, lets running tasks end within the grace, gives the rest back, and releases everything. */
+  close(): Promise<void>
+}
+
+/** What tests and benchmarks put in the place of what production uses. */
+export type AppOverrides = {
+  clock: Clock
+  newId: NewId
+  random: () => number
+  logger: Logger
+  /** Between two tokens of the demo model, in milliseconds. */
+  demoTokenDelayMs: number
+  /** Called with the text of every SQL statement before it is sent. */
+  onStatement: (sql: string) => void
+  /** The embedded database broke: nothing works any more. Default: a fatal line in the log. */
+  onFatal: (error: Error) => void
+}
+
+/** How long requests may go on once the server stops; subscribers are sent away at once, to come back elsewhere. */
+const httpGraceMs = 5_000
+
+/** What everything is built from. */
+type Basics = {
+  config: Config
+  clock: Clock
+  newId: NewId
+  random: () => number
+  logger: Logger
+  cleanup: Cleanup
+}
+
+/**
+ * Starts a server: database, services, worker, HTTP. Takes the data directory, the port and nothing else; two apps in one process do not
+ * know of each other.
+ *
+ * Throws DataDirectoryInUseError, MigrationError, WrongSecretError, ServiceUnavailableError (no database), or what listening throws; what was
+ * started until then is released.
+ */
+export async function startApp(config: Config, overrides: Partial<AppOverrides> = {}): Promise<App> {
+  const cleanup = createCleanup()
+  const basics: Basics = {
+    config,
+    clock: overrides.clock ?? systemClock,
+    newId: overrides.newId ?? newUuid,
+    random: overrides.random ?? Math.random,
+    logger: overrides.logger ?? createLogger({ level: config.logLevel }),
+    cleanup,
+  }
+  try {
+    const platform = await openPlatform(basics, overrides)
+    const tasks = createTaskEngine(basics, platform)
+    const services = await createServices(basics, platform, tasks)
+    await startWork(basics, platform, tasks)
+    const url = await serve(basics, services)
+    return { url, services, close: () => cleanup.run(), [Symbol.asyncDispose]: () => cleanup.run() }
+  } catch (error) {
+    await cleanup.run()
+    throw error
+  }
+}
+
+type Platform = { db: Database; events: Events; dispatch: Dispatch; ai: AiClient }
+
+/** The only place that chooses drivers. */
+async function openPlatform(basics: Basics, overrides: Partial<AppOverrides>): Promise<Platform> {
+  const { config, clock, newId, random, logger, cleanup } = basics
+  const { onStatement, demoTokenDelayMs } = overrides
+  const db = await createDatabase({
+    url: config.database.url,
+    poolSize: config.database.poolSize,
+    dataDirectory: config.dataDir,
+    clock,
+    logger,
+    random,
+    sleep,
+    onCrash: overrides.onFatal ?? ((error) => logger.fatal({ err: error }, 'the embedded database broke')),
+    onStatement,
+  })
+  cleanup.add('the database', () => db.close())
+  const events = createInProcessEvents()
+  cleanup.add('events', () => events.close())
+  const dispatch = createInProcessDispatch({
+    maxWaitingPerAgent: config.workerConcurrency,
+    onError: (error) => logger.error({ err: error }, 'a hint could not be taken'),
+  })
+  cleanup.add('dispatch', () => dispatch.close())
+  const demo = demoTokenDelayMs === undefined ? {} : { demoTokenDelayMs }
+  const ai = createAiClient({ ...config.ai, ...demo, clock, newId, random, logger })
+  cleanup.add('the AI client', () => ai.close())
+  return { db, events, dispatch, ai }
+}
+
+type TaskEngine = { transitions: Transitions; announcer: Announcer; reconciler: Reconciler; publisher: TaskPublisher }
+
+function createTaskEngine({ logger }: Basics, { db, events, dispatch }: Platform): TaskEngine {
+  const transitions = createTransitions({ db })
+  const publisher = createTaskPublisher({ events, logger })
+  // Tied in a knot: a transition may lead to waiting for the reconciler, whose rounds make transitions.
+  const onScheduled = (): void => reconciler.scheduled()
+  const announcer = createAnnouncer({ publisher, dispatch, onScheduled, logger })
+  const reconciler: Reconciler = createReconciler({ transitions, announcer, dispatch, logger })
+  return { transitions, announcer, reconciler, publisher }
+}
+
+async function createServices(basics: Basics, platform: Platform, engine: TaskEngine): Promise<Services> {
+  const { config, clock, newId, logger, cleanup } = basics
+  const { db, events, dispatch, ai } = platform
+  const { promptBytes: maxPromptBytes } = config.limits
+  const checks = {
+    resolveModels: (models: readonly string[]) => void ai.resolve(models),
+    compileOutputSchema: (schema: Record<string, unknown>) => void ai.compileOutputSchema(schema),
+  }
+  const accounts = await createAccounts({
+    db,
+    clock,
+    newId,
+    logger,
+    secret: config.secret ?? (await loadOrCreateSecret(config.dataDir)),
+    bcryptCost: config.bcryptCost,
+    firstAdmin: firstAdminPolicy(config),
+  })
+  cleanup.add('accounts', () => accounts.close())
+  const access = createWorkspaceAccess({ db })
+  const taskStreams = createTaskStreams({ db, events, clock, logger })
+  cleanup.add('task streams', () => taskStreams.close())
+  const workspaceFeeds = createWorkspaceFeeds({ db, events, clock, logger })
+  cleanup.add('workspace feeds', () => workspaceFeeds.close())
+  return {
+    db,
+    clock,
+    logger,
+    accounts,
+    usage: createUsage({ db }),
+    workspaces: createWorkspaces({ db, clock, newId, access }),
+    agents: createAgents({
+      ...checks,
+      db,
+      clock,
+      newId,
+      access,
+      onAgentReady: (agentId) => void dispatch.hint(agentId),
+      cancelWaitingTasks: () => engine.reconciler.reconcile(),
+    }),
+    tasks: createTasks({ ...engine, db, events, access, newId, logger, maxPromptBytes }),
+    taskStreams,
+    workspaceFeeds,
+    completions: createCompletions({ ...checks, db, ai, access, clock, newId, maxPromptBytes }),
+  }
+}
+
+function firstAdminPolicy({ environment, bootstrapToken }: Config): FirstAdminPolicy {
+  return environment === 'production' ? { kind: 'token', token: bootstrapToken } : { kind: 'first-account' }
+}
+
+async function startWork(basics: Basics, platform: Platform, engine: TaskEngine): Promise<void> {
+  const { config, clock, newId, random, logger, cleanup } = basics
+  const { workerConcurrency: concurrency, leaseMs, shutdownGraceMs } = config
+  const { transitions, announcer, reconciler, publisher } = engine
+  const { db } = platform
+  // Nobody else has the embedded database, so no lease in it is anybody's: what a crash left behind goes on at once.
+  if (db.kind === 'embedded') await transitions.expireAllLeases()
+  const output = createOutputWriter({ db, publisher, logger, random })
+  cleanup.add('output', () => output.close())
+  const announce = announcer.announce
+  const steps = createStepBatcher({ transitions, announce, clock, logger, processId: newId(), leaseMs })
+  cleanup.add('steps', () => steps.close())
+  const ledger = createLedger({ db })
+  const worker = await startWorker({
+    ...platform,
+    transitions,
+    steps,
+    ledger,
+    output,
+    clock,
+    random,
+    logger,
+    concurrency,
+    leaseMs,
+  })
+  cleanup.add('the worker', () => worker.stop(shutdownGraceMs))
+  reconciler.start()
+  cleanup.add('the reconciler', () => reconciler.stop())
+}
+
+async function serve({ config, newId, cleanup }: Basics, services: Services): Promise<string> {
+  const { environment, host, port, publicOrigins, limits } = config
+  const http = createHttpServer(
+    { schema: createSchema(), services, createLoaders, newId },
+    { publicOrigins, graphiql: environment !== 'production', maxBodyBytes: limits.bodyBytes },
+  )
+  const { url } = await http.listen({ host, port })
+  cleanup.add('the HTTP server', () => http.close(httpGraceMs))
+  return url
+}

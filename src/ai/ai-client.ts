@@ -3,6 +3,7 @@ import type { NewId } from '../lib/ids.ts'
 import type { Logger } from '../platform/logger.ts'
 import { AiError } from './ai-error.ts'
 import { runChain } from './chain.ts'
+import { createConnectionWatch } from './connection-watch.ts'
 import { createDemoProvider, demoModelName, demoProviderName, demoTokenDelayMs } from './demo-provider.ts'
 import { createEndpointMemory } from './endpoint-memory.ts'
 import type { AiEvent, ModelName, ModelRequest } from './model-call.ts'
@@ -79,7 +80,9 @@ export function createAiClient(options: AiClientOptions): AiClient {
     providers: options.providers,
     overrides: { ...options.prices, [demoModelName]: { inputUsd: 0, cachedInputUsd: 0, outputUsd: 0 } },
   })
-  const chainDeps = { clock, newId, random, logger, pricing, memory: createEndpointMemory() }
+  const memory = createEndpointMemory()
+  const connections = createConnectionWatch()
+  const chainDeps = { clock, newId, random, logger, pricing, memory, connections }
   const calls = new Set<AbortController>()
   let isClosed = false
 

@@ -2,9 +2,10 @@ import type { Clock } from '../lib/clock.ts'
 import { chatBody } from './chat-body.ts'
 import { nothingReceived, readChatStream, type Received } from './chat-stream.ts'
 import { classifyError, requestIdOf } from './classifier.ts'
+import { requestIdHeader, type ConnectionWatch } from './connection-watch.ts'
 import type { EndpointMemory } from './endpoint-memory.ts'
 import { failureOf, type Failure } from './failure.ts'
-import type { ModelRequest, TokenUsage, UpstreamAttempt } from './model-call.ts'
+import type { AttemptOutcome, ModelRequest, TokenUsage, UpstreamAttempt } from './model-call.ts'
 import type { ResolvedModel } from './model-directory.ts'
 import type { OutputSchema } from './output-schema.ts'
 import type { Pricing } from './pricing.ts'
@@ -16,7 +17,7 @@ import { createWatchdog, type Watchdog } from './watchdog.ts'
 /** A model in a chain, ready to be asked. */
 export type Hop = { model: ResolvedModel; provider: Provider; timeouts: AiTimeouts }
 
-export type AttemptDeps = { clock: Clock; pricing: Pricing; memory: EndpointMemory }
+export type AttemptDeps = { clock: Clock; pricing: Pricing; memory: EndpointMemory; connections: ConnectionWatch }
 
 export type AttemptOptions = {
   id: string
@@ -60,10 +61,11 @@ export function createAttempt(deps: AttemptDeps, options: AttemptOptions): Attem
     signal.addEventListener('abort', close, { once: true })
     if (signal.aborted) close()
     const watchdog = createWatchdog({ clock: deps.clock, timeouts: hop.timeouts, deadlineMs, giveUp: close })
+    const forget = deps.connections.watch(options.id, watchdog.connected)
     const run = startRun(deps, options)
     try {
       const response = await open(run, upstream.signal)
-      watchdog.headersArrived()
+      watchdog.connected()
       for await (const text of readChatStream(response, { received: run.received, watchdog })) {
         run.firstTextAtMs ??= deps.clock.monotonicMs()
         yield text
@@ -72,6 +74,7 @@ export function createAttempt(deps: AttemptDeps, options: AttemptOptions): Attem
     } catch (error) {
       result = finish(run, broken(run, error, { watchdog, signal }))
     } finally {
+      forget()
       watchdog.stop()
       signal.removeEventListener('abort', close)
       close()
@@ -124,7 +127,9 @@ async function open(run: Run, signal: AbortSignal): Promise<Response> {
     outputSchema: request.outputSchema,
     style: run.style,
   })
-  const response = await hop.provider.sdk.chat.completions.create(body, { signal }).asResponse()
+  const response = await hop.provider.sdk.chat.completions
+    .create(body, { signal, headers: { [requestIdHeader]: run.options.id } })
+    .asResponse()
   run.status = response.status
   run.requestId = requestIdOf(response.headers)
   return response
@@ -171,7 +176,7 @@ function gaveUp(expired: NonNullable<Watchdog['expired']>, timeouts: AiTimeouts,
     case 'deadline':
       return failureOf('deadline_exceeded', `no answer within ${String(timeouts.totalMs)} ms in all`, cause)
     case 'connect':
-      return failureOf('connect_timeout', `no response within ${String(timeouts.connectMs)} ms`, cause)
+      return failureOf('connect_timeout', `no connection within ${String(timeouts.connectMs)} ms`, cause)
     case 'first_token':
       return failureOf('first_token_timeout', `no token within ${String(timeouts.firstTokenMs)} ms`, cause)
     case 'idle':
@@ -202,9 +207,11 @@ function finish(run: Run, { failure: found, json }: End): AttemptResult {
   return { record, failure, received, usage, json, firstTextAtMs: run.firstTextAtMs }
 }
 
+const neverReached: ReadonlySet<AttemptOutcome> = new Set(['connection_failed', 'connect_timeout'])
+
 // A provider bills what it accepted, and may bill what we stopped waiting for; not what it refused, nor what never reached it.
 function mayHaveCost(run: Run, failure: Failure | null): boolean {
-  return run.status !== null || (failure?.status === null && failure.outcome !== 'connection_failed')
+  return run.status !== null || (failure?.status === null && !neverReached.has(failure.outcome))
 }
 
 function usageOf({ deps, options, received, at }: Run): TokenUsage {

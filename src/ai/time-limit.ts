@@ -1,4 +1,5 @@
 import { createContext, Script } from 'node:vm'
+import { isRecord } from './json-value.ts'
 
 /** Runs synchronous work that somebody else's input could make endless, and stops it in the middle. */
 export interface TimeLimit {
@@ -30,7 +31,8 @@ export function createTimeLimit(): TimeLimit {
       try {
         script.runInContext(context, { timeout: maxMs })
       } catch (error) {
-        if (error instanceof Error && 'code' in error && error.code === 'ERR_SCRIPT_EXECUTION_TIMEOUT') {
+        // It is an Error of the context, not of ours: instanceof says no.
+        if (isRecord(error) && error['code'] === 'ERR_SCRIPT_EXECUTION_TIMEOUT') {
           throw new TimeLimitError(maxMs, { cause: error })
         }
         throw error

@@ -1,8 +1,8 @@
 /** How long a call may be silent, in milliseconds. */
 export type AiTimeouts = {
-  /** From sending a request to the headers of its response. */
+  /** Until there is a connection that the request can go out over: the name, TCP and TLS. */
   connectMs: number
-  /** From sending a request to the first token of any kind (reasoning counts, a role alone does not). */
+  /** From there, counted from the same beginning, to the first token of any kind (reasoning counts, a role alone does not). */
   firstTokenMs: number
   /** Between two parsed chunks after the first token; comments do not count. */
   idleMs: number
@@ -13,12 +13,7 @@ export type AiTimeouts = {
 export const defaultTimeouts: AiTimeouts = { connectMs: 5_000, firstTokenMs: 10_000, idleMs: 10_000, totalMs: 600_000 }
 
 /** Models that think before they say anything, and do not stream what they think: the default where nothing is configured. */
-export const reasoningModelTimeouts: AiTimeouts = {
-  connectMs: 30_000,
-  firstTokenMs: 120_000,
-  idleMs: 30_000,
-  totalMs: 600_000,
-}
+export const reasoningModelTimeouts: AiTimeouts = { ...defaultTimeouts, firstTokenMs: 120_000, idleMs: 30_000 }
 
 // The model's own name, behind any prefix a router puts before it: o3, o4-mini, gpt-5-mini, deepseek-reasoner, openai/gpt-5.
 const reasoningModel = /(^|\/)(o\d+(-|$)|gpt-[5-9](?!.*chat)|deepseek-reasoner|deepseek-r\d)/i

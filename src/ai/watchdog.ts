@@ -10,7 +10,7 @@ export type WatchPhase = 'connect' | 'first_token' | 'idle' | 'trailer'
  * | phase       | begins with           | given up after                                    |
  * | ----------- | --------------------- | ------------------------------------------------- |
  * | connect     | the attempt           | connectMs or firstTokenMs, what is shorter        |
- * | first_token | the headers           | firstTokenMs, counted from the attempt's beginning |
+ * | first_token | the connection        | firstTokenMs, counted from the attempt's beginning |
  * | idle        | the first token       | idleMs since the last parsed chunk                |
  * | trailer     | the finish reason     | what `trailer` says: the answer is there by then  |
  *
@@ -19,7 +19,8 @@ export type WatchPhase = 'connect' | 'first_token' | 'idle' | 'trailer'
 export interface Watchdog {
   /** Set once it has given up. */
   readonly expired: WatchPhase | 'deadline' | null
-  headersArrived(): void
+  /** The request is on its way over a connection. May be said more than once. */
+  connected(): void
   /** A chunk was parsed. `hasToken`: the model has produced something with it. */
   chunkArrived(hasToken: boolean): void
   /** Only what is wanted beside the complete answer is missing: wait for it no longer than `maxMs`. */
@@ -77,8 +78,8 @@ export function createWatchdog({ clock, timeouts, deadlineMs, giveUp }: Watchdog
     get expired() {
       return expired
     },
-    headersArrived() {
-      enter('first_token', startedMs + timeouts.firstTokenMs)
+    connected() {
+      if (phase === 'connect') enter('first_token', startedMs + timeouts.firstTokenMs)
     },
     chunkArrived(hasToken) {
       if (phase === 'first_token' && hasToken) phase = 'idle'

@@ -1,0 +1,133 @@
+import { expect, test } from 'vitest'
+import { BadUserInputError } from '../../src/lib/errors.ts'
+import { createOutputSchemas, maxOutputSchemaBytes } from '../../src/ai/output-schema.ts'
+import { answer, done, finish, httpError, startModelServer, stream, text } from '../support/model-server.ts'
+import { callModel, createTestAi, outcomes } from './call-model.ts'
+
+const outputSchema = {
+  type: 'object',
+  properties: { city: { type: 'string' }, degrees: { type: 'number' } },
+  required: ['city', 'degrees'],
+  additionalProperties: false,
+}
+
+test('asks for structured output and hands the parsed value on', async () => {
+  await using server = await startModelServer()
+  const ai = createTestAi({ a: server })
+  server.reply(answer('{"city":"Köln",', '"degrees":21.5}'))
+
+  const seen = await callModel(ai, { outputSchema })
+
+  expect(seen.answer?.json).toEqual({ city: 'Köln', degrees: 21.5 })
+  expect(server.requests[0]?.body['response_format']).toEqual({
+    type: 'json_schema',
+    json_schema: { name: 'answer', schema: outputSchema },
+  })
+})
+
+test('puts the schema into the instructions of an endpoint that knows no structured output', async () => {
+  await using server = await startModelServer()
+  const ai = createTestAi({ a: server })
+  server.replyAlways(({ body }) =>
+    'response_format' in body
+      ? httpError(400, { message: 'response_format is not supported' })
+      : answer('```json\n{"city":"Bonn","degrees":3}\n```'),
+  )
+
+  const messages = [
+    { role: 'system', content: 'Be exact.' },
+    { role: 'user', content: 'Weather?' },
+  ] as const
+  const seen = await callModel(ai, { outputSchema, messages })
+
+  expect(outcomes(seen)).toEqual(['a/m option_refused', 'a/m succeeded'])
+  expect(seen.answer?.json).toEqual({ city: 'Bonn', degrees: 3 })
+  expect(server.requests[1]?.body['messages']).toEqual([
+    messages[0],
+    { role: 'system', content: expect.stringContaining(JSON.stringify(outputSchema)) },
+    messages[1],
+  ])
+})
+
+test.each([
+  ['is not JSON', answer('The weather is nice.'), 'the answer is not JSON'],
+  ['is not valid', answer('{"city":"Bonn","degrees":"3"}'), '"/degrees" must be number'],
+  ['was cut', stream(text('{"city":"Bo'), finish('length'), done), 'the answer is not JSON'],
+])('asks the next model when an answer %s', async (_what, reply, problem) => {
+  await using first = await startModelServer()
+  await using second = await startModelServer()
+  const ai = createTestAi({ a: first, b: second })
+  first.replyAlways(reply)
+  second.reply(answer('{"city":"Ulm","degrees":4}'))
+
+  const seen = await callModel(ai, { outputSchema })
+
+  expect(outcomes(seen)).toEqual(['a/m invalid_output', 'b/m succeeded'])
+  expect(seen.events).toContain(
+    `started b/m because a/m failed in the middle of its answer (invalid_output): ${problem}`,
+  )
+  expect(seen.answer).toMatchObject({ text: '{"city":"Ulm","degrees":4}', json: { city: 'Ulm', degrees: 4 } })
+})
+
+test('fails when no model gives a valid answer, with what each may have cost', async () => {
+  await using server = await startModelServer()
+  const ai = createTestAi({ a: server })
+  server.replyAlways(answer('no'))
+
+  const seen = await callModel(ai, { outputSchema })
+
+  expect(seen.error).toMatchObject({ kind: 'invalid_output', retryable: true, partialText: 'no' })
+  expect(seen.error?.attempts).toMatchObject([
+    { outcome: 'invalid_output', usage: { inputTokens: 11, estimated: false } },
+  ])
+})
+
+const { compile } = createOutputSchemas()
+
+test('a value of null is one', () => {
+  expect(compile({ type: 'null' }).check('null')).toEqual({ ok: true, value: null })
+})
+
+test('understands draft-07 and formats', () => {
+  const schema = compile({
+    $schema: 'http://json-schema.org/draft-07/schema#',
+    definitions: { when: { type: 'string', format: 'date-time' } },
+    type: 'array',
+    items: [{ $ref: '#/definitions/when' }],
+  })
+  expect(schema.check('["2025-01-01T00:00:00Z"]').ok).toBe(true)
+  expect(schema.check('["yesterday"]')).toEqual({ ok: false, problem: '"/0" must match format "date-time"' })
+})
+
+test.each<[string, unknown, RegExp]>([
+  ['is no object', 'string', /must be an object/],
+  ['has an unknown type', { type: 'text' }, /must be equal to one of the allowed values/],
+  ['refers to something outside itself', { $ref: 'https://example.com/schema' }, /can't resolve reference/],
+  ['has a broken pattern', { type: 'string', pattern: '((' }, /Unterminated group|must match format "regex"/],
+  ['is of an unknown draft', { $schema: 'http://json-schema.org/draft-04/schema#' }, /draft-07 or 2020-12/],
+  ['would be validated later', { $async: true, type: 'object' }, /\$async/],
+  ['is too large', { enum: ['x'.repeat(maxOutputSchemaBytes)] }, /larger than 32768 bytes/],
+])('refuses a schema that %s', (_what, schema, message) => {
+  const compileIt = (): unknown => compile(schema, 'input.outputSchema')
+  expect(compileIt).toThrow(BadUserInputError)
+  expect(compileIt).toThrow(message)
+  expect(compileIt).toThrow(
+    expect.objectContaining({ details: expect.objectContaining({ field: 'input.outputSchema' }) }),
+  )
+})
+
+test('does not let a pattern that backtracks for ever hold up the program', () => {
+  const startedMs = performance.now()
+  const check = compile({ type: 'string', pattern: '^(a+)+$' }).check(`"${'a'.repeat(50)}b"`)
+  expect(check).toMatchObject({ ok: false, problem: expect.stringContaining('longer than') })
+  expect(performance.now() - startedMs).toBeLessThan(3_000)
+})
+
+test('does not fall for a schema that refers to itself without end', () => {
+  expect(compile({ allOf: [{ $ref: '#' }] }).check('1')).toMatchObject({ ok: false })
+})
+
+test('keeps the names of one schema from another', () => {
+  compile({ $id: 'https://example.com/one', $defs: { inner: { $id: 'inner', type: 'string' } } })
+  expect(() => compile({ $id: 'https://example.com/two', $ref: 'inner' })).toThrow(/can't resolve reference/)
+})

@@ -1,0 +1,317 @@
+import { once } from 'node:events'
+import { createServer } from 'node:net'
+import { expect, test } from 'vitest'
+import { z } from 'zod'
+import { defaultTimeouts, reasoningModelTimeouts } from '../../src/ai/timeouts.ts'
+import {
+  answer,
+  chunk,
+  done,
+  finish,
+  httpError,
+  raw,
+  silence,
+  stall,
+  startModelServer,
+  stream,
+  text,
+  wait,
+  type Act,
+  type Reply,
+} from '../support/model-server.ts'
+import { callModel, createTestAi, outcomes } from './call-model.ts'
+
+test('the time-outs are the documented ones', () => {
+  expect(defaultTimeouts).toEqual({ connectMs: 5_000, firstTokenMs: 10_000, idleMs: 10_000, totalMs: 600_000 })
+  expect(reasoningModelTimeouts).toEqual({ connectMs: 5_000, firstTokenMs: 120_000, idleMs: 30_000, totalMs: 600_000 })
+})
+
+const comments: Act[] = Array.from({ length: 20 }, () => [raw(': still here\n\n'), wait(20)]).flat()
+
+test.each<[string, Reply, { connectMs?: number; firstTokenMs?: number; idleMs?: number }, string]>([
+  ['that sends no headers', silence, { firstTokenMs: 150 }, 'first_token_timeout'],
+  ['whose headers come late', { ...answer('late'), headersAfterMs: 800 }, { firstTokenMs: 150 }, 'first_token_timeout'],
+  [
+    'that sends headers and no token',
+    stream(chunk({ role: 'assistant' }), stall),
+    { firstTokenMs: 150 },
+    'first_token_timeout',
+  ],
+  ['that sends nothing but comments', stream(...comments, stall), { firstTokenMs: 150 }, 'first_token_timeout'],
+  [
+    'that thinks and then falls silent',
+    stream(chunk({ reasoning_content: 'hm' }), stall),
+    { idleMs: 150 },
+    'idle_timeout',
+  ],
+])(
+  'leaves a model %s for the next, does not come back, and closes the connection',
+  async (_what, reply, timeouts, outcome) => {
+    await using first = await startModelServer()
+    await using second = await startModelServer()
+    const ai = createTestAi({ a: first, b: second }, { modelTimeouts: { 'a/m': timeouts } })
+    first.replyAlways(reply)
+    second.reply(answer('good'))
+    const startedMs = performance.now()
+
+    const seen = await callModel(ai)
+
+    expect(seen.events).toEqual(['started b/m', 'text good', 'finished stop'])
+    expect(outcomes(seen)).toEqual([`a/m ${outcome}`, 'b/m succeeded'])
+    expect(performance.now() - startedMs).toBeGreaterThanOrEqual(149)
+    // What we stopped waiting for may be billed.
+    expect(seen.answer?.attempts[0]?.usage).toMatchObject({ inputTokens: 3, outputTokens: 0, estimated: true })
+    await first.requests[0]?.closed
+    expect(first.requests[0]?.hungUp).toBe(true)
+  },
+)
+
+test('leaves an endpoint to which no connection can be made for the next', async () => {
+  // It takes the connection and never says a word of TLS.
+  const mute = createServer()
+  mute.listen(0, '127.0.0.1')
+  await once(mute, 'listening')
+  const { port } = z.object({ port: z.number() }).parse(mute.address())
+  await using second = await startModelServer()
+  const ai = createTestAi(
+    {},
+    {
+      providers: [
+        { name: 'a', baseUrl: `https://127.0.0.1:${String(port)}/v1`, apiKey: 'x', timeouts: { connectMs: 150 } },
+        { name: 'b', baseUrl: second.baseUrl, apiKey: 'x' },
+      ],
+    },
+  )
+  second.reply(answer('good'))
+
+  const seen = await callModel(ai, { models: ['a/m', 'b/m'] })
+  mute.close()
+
+  expect(outcomes(seen)).toEqual(['a/m connect_timeout', 'b/m succeeded'])
+  expect(seen.answer?.attempts[0]).toMatchObject({ message: 'no connection within 150 ms', usage: null })
+})
+
+test('does not take a server for unreachable that sends its headers with its first token', async () => {
+  await using server = await startModelServer()
+  const ai = createTestAi({ a: server }, { timeouts: { connectMs: 150 } })
+  server.reply({ ...answer('late'), headersAfterMs: 400 })
+
+  expect(outcomes(await callModel(ai))).toEqual(['a/m succeeded'])
+})
+
+test('takes the status of an error for what it says when its body has no end', async () => {
+  await using first = await startModelServer()
+  await using second = await startModelServer()
+  const ai = createTestAi({ a: first, b: second }, { modelTimeouts: { 'a/m': { firstTokenMs: 100 } } })
+  first.replyAlways({ ...stream(raw('{"error":'), stall), status: 404 })
+  second.reply(answer('good'))
+
+  expect(outcomes(await callModel(ai))).toEqual(['a/m model_not_found', 'b/m succeeded'])
+  await first.requests[0]?.closed
+})
+
+test('comments do not keep an answer alive that has stalled', async () => {
+  await using server = await startModelServer()
+  const ai = createTestAi({ a: server }, { timeouts: { idleMs: 150 } })
+  server.reply(stream(text('Half'), ...comments, stall))
+
+  expect(outcomes(await callModel(ai))).toEqual(['a/m idle_timeout'])
+})
+
+test('waits for a slow answer as long as something comes', async () => {
+  await using server = await startModelServer()
+  const ai = createTestAi({ a: server }, { timeouts: { firstTokenMs: 400, idleMs: 400 } })
+  const slowly = ['a', 'b', 'c', 'd', 'e', 'f'].flatMap((letter) => [wait(120), text(letter)])
+  server.reply(stream(...slowly, finish(), done))
+
+  expect((await callModel(ai)).answer?.text).toBe('abcdef')
+})
+
+test('reasoning counts as a sign of life', async () => {
+  await using server = await startModelServer()
+  const ai = createTestAi({ a: server }, { timeouts: { firstTokenMs: 300, idleMs: 300 } })
+  const thoughts = Array.from({ length: 5 }, () => [wait(100), chunk({ reasoning: 'hm' })]).flat()
+  server.reply(stream(...thoughts, text('42'), finish(), done))
+
+  expect((await callModel(ai)).answer?.text).toBe('42')
+})
+
+test('a caller that is slow to take the text is not taken for a provider that is silent', async () => {
+  await using server = await startModelServer()
+  const ai = createTestAi({ a: server }, { timeouts: { idleMs: 100 } })
+  server.reply(answer('one ', 'two ', 'three'))
+  let isFirst = true
+
+  const seen = await callModel(
+    ai,
+    {},
+    {
+      onEvent: async (event) => {
+        if (event.type !== 'delta' || !isFirst) return
+        isFirst = false
+        await new Promise((resolve) => setTimeout(resolve, 350))
+      },
+    },
+  )
+
+  expect(seen.answer?.text).toBe('one two three')
+})
+
+test('the deadline ends an answer that goes on and on', async () => {
+  await using server = await startModelServer()
+  const ai = createTestAi({ a: server }, { timeouts: { totalMs: 300 } })
+  const forever = Array.from({ length: 100 }, () => [text('.'), wait(20)]).flat()
+  server.reply(stream(...forever))
+
+  const seen = await callModel(ai)
+
+  expect(seen.error).toMatchObject({ kind: 'deadline_exceeded', retryable: true })
+  expect(seen.error?.partialText).toMatch(/^\.+$/)
+  expect(outcomes(seen)).toEqual(['a/m deadline_exceeded'])
+  await server.requests[0]?.closed
+  expect(server.requests[0]?.hungUp).toBe(true)
+})
+
+test('the deadline is one for all models together', async () => {
+  await using first = await startModelServer()
+  await using second = await startModelServer()
+  const ai = createTestAi({ a: first, b: second }, { timeouts: { firstTokenMs: 200, totalMs: 300 } })
+  first.replyAlways(stream(stall))
+  second.replyAlways(stream(stall))
+  const startedMs = performance.now()
+
+  const seen = await callModel(ai)
+
+  expect(outcomes(seen)).toEqual(['a/m first_token_timeout', 'b/m deadline_exceeded'])
+  expect(seen.error?.kind).toBe('deadline_exceeded')
+  expect(performance.now() - startedMs).toBeLessThan(1_500)
+})
+
+test('an abort in the middle closes the connection and tells what was shown and what it may have cost', async () => {
+  await using server = await startModelServer()
+  const ai = createTestAi({ a: server })
+  server.reply(stream(text('Half of it'), stall))
+  const abort = new AbortController()
+
+  const seen = await callModel(
+    ai,
+    {},
+    {
+      signal: abort.signal,
+      onEvent: (event) => {
+        if (event.type === 'delta') abort.abort(new Error('cancelled'))
+      },
+    },
+  )
+
+  expect(seen.error).toMatchObject({
+    kind: 'aborted',
+    retryable: false,
+    partialText: 'Half of it',
+    cause: expect.objectContaining({ message: 'cancelled' }),
+  })
+  expect(seen.error?.attempts).toMatchObject([
+    { outcome: 'aborted', usage: { inputTokens: 3, outputTokens: 3, estimated: true } },
+  ])
+  await server.requests[0]?.closed
+  expect(server.requests[0]?.hungUp).toBe(true)
+})
+
+test('an abort is heard while nothing comes', async () => {
+  await using server = await startModelServer()
+  const ai = createTestAi({ a: server })
+  server.reply(silence)
+  const abort = new AbortController()
+  const call = callModel(ai, {}, { signal: abort.signal })
+  await expect.poll(() => server.requests.length, { message: 'the request arrives' }).toBe(1)
+
+  abort.abort()
+
+  expect((await call).error?.kind).toBe('aborted')
+  await server.requests[0]?.closed
+})
+
+test('an abort is heard in the wait before a retry', async () => {
+  await using server = await startModelServer()
+  const ai = createTestAi({ a: server }, { timeouts: { totalMs: 60_000 } })
+  server.replyAlways(httpError(429, {}, { 'retry-after': '20' }))
+  const abort = new AbortController()
+  const call = callModel(ai, {}, { signal: abort.signal })
+  await expect.poll(() => server.requests.length, { message: 'the request arrives' }).toBe(1)
+  await new Promise((resolve) => setTimeout(resolve, 50))
+
+  abort.abort()
+
+  expect((await call).error).toMatchObject({ kind: 'aborted', attempts: [{ outcome: 'rate_limited' }] })
+})
+
+test('a call that is aborted before it begins reaches nobody', async () => {
+  await using server = await startModelServer()
+  const ai = createTestAi({ a: server })
+
+  const seen = await callModel(ai, {}, { signal: AbortSignal.abort() })
+
+  expect(seen.error).toMatchObject({ kind: 'aborted', attempts: [] })
+  expect(server.requests).toEqual([])
+})
+
+test('leaving the iteration early closes the connection', async () => {
+  await using server = await startModelServer()
+  const ai = createTestAi({ a: server })
+  server.reply(stream(text('Half'), stall))
+
+  for await (const event of ai.stream(
+    {
+      models: [],
+      messages: [],
+      temperature: null,
+      maxOutputTokens: null,
+      outputSchema: null,
+      onInterrupt: 'RESTART',
+    },
+    { signal: new AbortController().signal },
+  )) {
+    if (event.type === 'delta') break
+  }
+
+  await server.requests[0]?.closed
+  expect(server.requests[0]?.hungUp).toBe(true)
+})
+
+test('close aborts the calls that run and refuses later ones', async () => {
+  await using server = await startModelServer()
+  const ai = createTestAi({ a: server })
+  server.reply(stream(text('Half'), stall))
+  const call = callModel(ai)
+  await expect.poll(() => server.requests.length, { message: 'the request arrives' }).toBe(1)
+
+  await ai.close()
+
+  expect((await call).error?.kind).toBe('aborted')
+  expect((await callModel(ai)).error).toMatchObject({ kind: 'aborted', attempts: [] })
+  expect(server.requests).toHaveLength(1)
+})
+
+test('leaves no listener at the signal and no timer behind', async () => {
+  await using server = await startModelServer()
+  const ai = createTestAi({ a: server })
+  server.replyAlways(answer('ok'))
+  const timersBefore = process.getActiveResourcesInfo().filter((kind) => kind === 'Timeout').length
+  const signal = new AbortController().signal
+  let listeners = 0
+  const { addEventListener, removeEventListener } = signal
+  signal.addEventListener = (...args: Parameters<typeof addEventListener>) => {
+    listeners++
+    addEventListener.apply(signal, args)
+  }
+  signal.removeEventListener = (...args: Parameters<typeof removeEventListener>) => {
+    listeners--
+    removeEventListener.apply(signal, args)
+  }
+
+  for (let call = 0; call < 5; call++) await callModel(ai, {}, { signal })
+
+  expect(listeners).toBe(0)
+  const timersAfter = process.getActiveResourcesInfo().filter((kind) => kind === 'Timeout').length
+  expect(timersAfter).toBeLessThanOrEqual(timersBefore + 1)
+})

@@ -1,6 +1,8 @@
 import { defineConfig } from 'vitest/config'
 
 export default defineConfig({
+  // Node takes graphql's CommonJS form, Vite would take the other for our own files: two graphqls refuse each other's types.
+  resolve: { alias: [{ find: /^graphql$/, replacement: 'graphql/index.js' }] },
   test: {
     include: ['tests/**/*.test.ts'],
     // Real processes, servers and browsers for minutes: scripts of their own.

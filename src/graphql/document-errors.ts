@@ -24,7 +24,9 @@ export function validateDocument(
 
 /** Gives an error of the parser or the validator its code, and keeps its places in the document. */
 export function documentError(code: ErrorCode, error: GraphQLError): GraphQLError {
-  const { message, nodes = null, source = null, positions = null } = error
+  const { nodes = null, source = null, positions = null } = error
+  // The parser repeats a string that it did not expect.
+  const message = error.message.replace(/ (String|BlockString) ".*$/s, ' $1.')
   return new GraphQLError(message, { nodes, source, positions, originalError: new AppError(code, message) })
 }
 

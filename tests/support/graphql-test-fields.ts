@@ -1,0 +1,191 @@
+import { EventEmitter, once } from 'node:events'
+import { z } from 'zod'
+import { UserRef } from '../../src/features/accounts/accounts.graphql.ts'
+import { builder } from '../../src/graphql/builder.ts'
+import { ConflictError, NotFoundError } from '../../src/lib/errors.ts'
+
+/**
+ * Fields beside the real ones, for what no real field does on request: fail unexpectedly, echo its arguments, never end. Import
+ * this before the server starts.
+ */
+export const secretOfBug = 'SELECT password_hash FROM user'
+
+/** What the test fields have done; emits an event for each. */
+class Probe extends EventEmitter<{ started: []; pulled: [number]; ended: [string]; counted: [] }> {
+  pulls = 0
+  count = 0
+
+  /** Resolves when it happens, from now on; rejects after `ms`. */
+  async next(event: 'started' | 'ended' | 'counted', ms = 5_000): Promise<unknown> {
+    return once(this, event, { signal: AbortSignal.timeout(ms) })
+  }
+}
+
+export const probe = new Probe()
+
+const TestInput = builder.inputType('TestInput', {
+  description: 'For tests.',
+  fields: (t) => ({
+    userId: t.globalID({ for: UserRef, description: 'For tests.' }),
+    userIds: t.globalIDList({ for: UserRef, description: 'For tests.' }),
+    name: t.string({ description: 'For tests.', validate: z.string().min(2, 'At least two characters.') }),
+    short: t.string({ description: 'For tests.', validate: z.string().max(3, 'At most three characters.') }),
+    json: t.field({ type: 'JSON', description: 'For tests.' }),
+    at: t.field({ type: 'DateTime', description: 'For tests.' }),
+    count: t.int({ description: 'For tests.' }),
+    nested: t.field({ type: TestNestedInput, description: 'For tests.' }),
+  }),
+})
+
+const TestNestedInput = builder.inputType('TestNestedInput', {
+  description: 'For tests.',
+  fields: (t) => ({
+    role: t.string({ required: true, description: 'For tests.' }),
+    userId: t.globalID({ for: UserRef, description: 'For tests.' }),
+  }),
+})
+
+builder.queryFields((t) => ({
+  testOpen: t.string({ description: 'For tests.', skipTypeScopes: true, resolve: () => 'open' }),
+  testClosed: t.string({ description: 'For tests.', resolve: () => 'closed' }),
+  testAdmin: t.string({ description: 'For tests.', authScopes: { admin: true }, resolve: () => 'admin' }),
+  testBug: t.string({
+    description: 'For tests.',
+    skipTypeScopes: true,
+    nullable: true,
+    resolve: () => {
+      throw new Error(secretOfBug)
+    },
+  }),
+  testUnserializable: t.field({
+    type: 'Int',
+    description: 'For tests.',
+    skipTypeScopes: true,
+    nullable: true,
+    resolve: () => 2 ** 40,
+  }),
+  testConflict: t.string({
+    description: 'For tests.',
+    skipTypeScopes: true,
+    nullable: true,
+    resolve: () => {
+      throw new ConflictError('It is taken.', { details: { field: 'name' }, suggestions: ['Take another.'] })
+    },
+  }),
+  testEcho: t.field({
+    type: 'JSON',
+    nullable: true,
+    description: 'For tests.',
+    skipTypeScopes: true,
+    args: {
+      input: t.arg({ type: TestInput, description: 'For tests.' }),
+      id: t.arg.globalID({ for: UserRef, description: 'For tests.' }),
+      count: t.arg.int({ required: true, defaultValue: 1, description: 'For tests.' }),
+    },
+    resolve: (_root, args) => args,
+  }),
+  testUsers: t.prismaConnection({
+    type: UserRef,
+    cursor: 'id',
+    description: 'For tests.',
+    skipTypeScopes: true,
+    resolve: (query, _root, _args, { services }) =>
+      services.db.prisma.user.findMany({ ...query, orderBy: { id: 'asc' } }),
+  }),
+}))
+
+builder.mutationFields((t) => ({
+  testCount: t.int({
+    description: 'For tests.',
+    skipTypeScopes: true,
+    resolve: () => {
+      probe.count += 1
+      probe.emit('counted')
+      return probe.count
+    },
+  }),
+  testSlow: t.string({
+    description: 'For tests.',
+    skipTypeScopes: true,
+    resolve: async (_root, _args, { signal }) => {
+      probe.emit('started')
+      await once(signal, 'abort')
+      probe.emit('ended', 'aborted')
+      return 'aborted'
+    },
+  }),
+}))
+
+builder.subscriptionFields((t) => ({
+  testTicks: t.int({
+    description: 'For tests.',
+    skipTypeScopes: true,
+    args: { count: t.arg.int({ required: true, description: 'For tests.' }) },
+    subscribe: (_root, { count }) => ticks(count),
+    resolve: (tick) => tick,
+  }),
+  testSilence: t.int({
+    description: 'For tests.',
+    skipTypeScopes: true,
+    subscribe: (_root, _args, { signal }) => silence(signal),
+    resolve: (tick) => tick,
+  }),
+  testPrivateTicks: t.int({
+    description: 'For tests.',
+    subscribe: () => ticks(1),
+    resolve: (tick) => tick,
+  }),
+  testFlood: t.string({
+    description: 'For tests.',
+    skipTypeScopes: true,
+    args: { bytes: t.arg.int({ required: true, description: 'For tests.' }) },
+    subscribe: (_root, { bytes }, { signal }) => flood(bytes, signal),
+    resolve: (text) => text,
+  }),
+  testRefused: t.int({
+    description: 'For tests.',
+    skipTypeScopes: true,
+    subscribe: (): AsyncGenerator<number> => {
+      throw new NotFoundError('thing')
+    },
+    resolve: (tick) => tick,
+  }),
+  testBreak: t.int({
+    description: 'For tests.',
+    skipTypeScopes: true,
+    subscribe: async function* () {
+      yield 1
+      throw new Error(secretOfBug)
+    },
+    resolve: (tick) => tick,
+  }),
+}))
+
+async function* ticks(count: number): AsyncGenerator<number> {
+  for (let tick = 1; tick <= count; tick += 1) yield tick
+}
+
+/** Says nothing until it is told to stop, as a quiet feed. */
+async function* silence(signal: AbortSignal): AsyncGenerator<number> {
+  try {
+    yield 0
+    probe.emit('started')
+    await once(signal, 'abort')
+  } finally {
+    probe.emit('ended', 'silence')
+  }
+}
+
+async function* flood(bytes: number, signal: AbortSignal): AsyncGenerator<string> {
+  const text = 'x'.repeat(bytes)
+  probe.pulls = 0
+  try {
+    while (!signal.aborted) {
+      probe.pulls += 1
+      probe.emit('pulled', probe.pulls)
+      yield text
+    }
+  } finally {
+    probe.emit('ended', 'flood')
+  }
+}

@@ -1,0 +1,64 @@
+import { startApp, type App, type AppOverrides } from '../../src/app.ts'
+import { parseConfig } from '../../src/config.ts'
+import { createGraphQLClient, type GraphQLClient } from './graphql-client.ts'
+import { captureLogs, type LogCapture } from './log-capture.ts'
+import { copyTemplateDataDirectory } from './test-database.ts'
+
+export type TestUser = { token: string; refreshToken: string; id: string; email: string; password: string }
+
+/** The real server on a free port, with an embedded database of its own, and a client of its public API. */
+export interface TestApp extends GraphQLClient, AsyncDisposable {
+  readonly url: string
+  readonly services: App['services']
+  readonly logs: LogCapture
+  /** Makes an account; the first of a server is its administrator. */
+  signUp(email?: string): Promise<TestUser>
+}
+
+export type TestAppOptions = {
+  /** Environment variables beside those that a test server needs. */
+  env?: Readonly<Record<string, string>>
+  overrides?: Partial<AppOverrides>
+}
+
+const password = 'violet-otter-canyon-42'
+let accounts = 0
+
+/** `await using app = await startTestApp()`. Disposing of it fails when the server has logged an error that no test has taken. */
+export async function startTestApp({ env = {}, overrides = {} }: TestAppOptions = {}): Promise<TestApp> {
+  const directory = await copyTemplateDataDirectory()
+  const logs = captureLogs()
+  const config = parseConfig({
+    NODE_ENV: 'test',
+    HOST: '127.0.0.1',
+    PORT: '0',
+    MONK_DATA_DIR: directory.dataDirectory,
+    BCRYPT_COST: '4',
+    ...env,
+  })
+  const app = await startApp(config, { logger: logs.logger, ...overrides })
+  const client = createGraphQLClient(app.url)
+
+  return {
+    ...client,
+    url: app.url,
+    services: app.services,
+    logs,
+    async signUp(email = `person-${(accounts += 1)}@example.com`) {
+      const { signUp } = await client.data<{
+        signUp: { accessToken: string; refreshToken: string; user: { id: string } }
+      }>(signUpMutation, { input: { email, password } })
+      const { accessToken: token, refreshToken, user } = signUp
+      return { token, refreshToken, id: user.id, email, password }
+    },
+    async [Symbol.asyncDispose]() {
+      await app.close()
+      await directory[Symbol.asyncDispose]()
+      logs.assertNoErrors()
+    },
+  }
+}
+
+const signUpMutation = `mutation ($input: SignUpInput!) {
+  signUp(input: $input) { accessToken refreshToken user { id } }
+}`

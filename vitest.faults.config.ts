@@ -1,0 +1,13 @@
+import { defineConfig } from 'vitest/config'
+
+/** Real processes that are killed: `npm run test:faults`, after `npm run build`. One file at a time, because they measure time. */
+export default defineConfig({
+  test: {
+    include: ['tests/faults/**/*.test.ts'],
+    pool: 'forks',
+    fileParallelism: false,
+    testTimeout: 120_000,
+    hookTimeout: 60_000,
+    passWithNoTests: false,
+  },
+})

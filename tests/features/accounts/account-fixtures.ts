@@ -43,5 +43,5 @@ let emails = 0
 /** Sign-up input that no other test has used. */
 export function newAccount(): { email: string; password: string } {
   emails += 1
-  return { email: `person-${emails}@example.com`, password: goodPassword }
+  return { email: `somebody-${emails}@example.com`, password: goodPassword }
 }

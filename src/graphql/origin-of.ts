@@ -1,0 +1,7 @@
+import type { RequestOrigin } from '../features/audit/request-origin.ts'
+import type { GraphQLContext } from './context.ts'
+
+/** Where the operation came from, as services record it. */
+export function originOf({ client, requestId }: GraphQLContext): RequestOrigin {
+  return { ip: client.ip, requestId }
+}

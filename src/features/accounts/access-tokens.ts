@@ -19,7 +19,7 @@ export interface AccessTokens {
   jwks(): Promise<JSONWebKeySet>
 }
 
-export type AccessToken = { token: string; expiresAt: Date }
+type AccessToken = { token: string; expiresAt: Date }
 
 export type AccessTokensDeps = { keys: KeyRows; clock: Clock; newId: NewId }
 

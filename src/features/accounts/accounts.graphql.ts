@@ -15,7 +15,7 @@ const UserRoleRef = builder.enumType('UserRole', {
   },
 })
 
-export const UserRef = builder.prismaNode('User', {
+const UserRef = builder.prismaNode('User', {
   description: 'An account. You see your own and those of the people in your workspaces.',
   id: { field: 'id' },
   nullable: true,
@@ -28,7 +28,7 @@ export const UserRef = builder.prismaNode('User', {
   }),
 })
 
-export const SessionRef = builder.prismaNode('Session', {
+builder.prismaNode('Session', {
   description:
     'What logIn or signUp opened: one device or program. It ends after 7 days without a refresh, and on logOut.',
   id: { field: 'id' },

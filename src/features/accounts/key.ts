@@ -6,7 +6,7 @@ import type { KeyEncryption } from './key-encryption.ts'
 export const keyPurposes = ['JWT_SIGNING', 'REFRESH', 'PEPPER'] as const
 export type KeyPurpose = (typeof keyPurposes)[number]
 
-export type KeyState = 'NEXT' | 'CURRENT' | 'RETIRING'
+type KeyState = 'NEXT' | 'CURRENT' | 'RETIRING'
 
 /** A key of the server, decrypted. Never log one. */
 export type Key = { id: string; purpose: KeyPurpose; state: KeyState; material: KeyMaterial }

@@ -1,7 +1,7 @@
 import type { ZxcvbnFactory } from '@zxcvbn-ts/core'
 
 /** How hard a password is to guess: 0 (at once) to 4 (very hard), and what would make it better. */
-export type Strength = { score: number; warning: string | null; suggestions: readonly string[] }
+type Strength = { score: number; warning: string | null; suggestions: readonly string[] }
 
 /** Estimates strength as in D. Wheeler, "zxcvbn: Low-Budget Password Strength Estimation" (USENIX Security 2016). */
 export interface PasswordStrength {

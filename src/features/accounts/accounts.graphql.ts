@@ -15,7 +15,7 @@ const UserRoleRef = builder.enumType('UserRole', {
   },
 })
 
-const UserRef = builder.prismaNode('User', {
+export const UserRef = builder.prismaNode('User', {
   description: 'An account. You see your own and those of the people in your workspaces.',
   id: { field: 'id' },
   nullable: true,

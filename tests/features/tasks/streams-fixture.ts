@@ -1,3 +1,4 @@
+import { setImmediate as turn } from 'node:timers/promises'
 import { newId } from '../../../src/lib/ids.ts'
 import type { Database } from '../../../src/platform/database/database.ts'
 import type { Viewer } from '../../../src/features/accounts/viewer.ts'
@@ -66,11 +67,13 @@ export async function createTaskFixture(db: Database, publisher = nothingPublish
     },
     async claim(ofAgentId = agentId) {
       const claims = [{ agentId: ofAgentId, slots: 1 }]
-      const step = await transitions.step({ ends: [], claims, processId, leaseMs: 60_000 })
-      await publisher.publish(step.transitions)
-      const [run] = step.claimed
-      if (run === undefined) throw new Error('there was nothing to claim')
-      return run
+      // Somebody else's transaction may have the task locked, and is then passed over.
+      for (const deadlineMs = performance.now() + 5_000; performance.now() < deadlineMs; await turn()) {
+        const step = await transitions.step({ ends: [], claims, processId, leaseMs: 60_000 })
+        await publisher.publish(step.transitions)
+        if (step.claimed[0] !== undefined) return step.claimed[0]
+      }
+      throw new Error('there was nothing to claim within 5 s')
     },
     async end(run, outcome, finished = { segment: null, tail: null }) {
       const lease = { taskId: run.task.id, leaseToken: run.leaseToken }

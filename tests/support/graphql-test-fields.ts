@@ -1,6 +1,5 @@
 import { EventEmitter, once } from 'node:events'
 import { z } from 'zod'
-import { UserRef } from '../../src/features/accounts/accounts.graphql.ts'
 import { builder } from '../../src/graphql/builder.ts'
 import { ConflictError, NotFoundError } from '../../src/lib/errors.ts'
 
@@ -23,11 +22,19 @@ class Probe extends EventEmitter<{ started: []; pulled: [number]; ended: [string
 
 export const probe = new Probe()
 
+const TestPersonRef = builder.prismaNode('User', {
+  variant: 'TestPerson',
+  description: 'For tests.',
+  id: { field: 'id' },
+  nullable: true,
+  fields: (t) => ({ email: t.exposeString('email', { description: 'For tests.' }) }),
+})
+
 const TestInput = builder.inputType('TestInput', {
   description: 'For tests.',
   fields: (t) => ({
-    userId: t.globalID({ for: UserRef, description: 'For tests.' }),
-    userIds: t.globalIDList({ for: UserRef, description: 'For tests.' }),
+    personId: t.globalID({ for: TestPersonRef, description: 'For tests.' }),
+    personIds: t.globalIDList({ for: TestPersonRef, description: 'For tests.' }),
     name: t.string({ description: 'For tests.', validate: z.string().min(2, 'At least two characters.') }),
     short: t.string({ description: 'For tests.', validate: z.string().max(3, 'At most three characters.') }),
     json: t.field({ type: 'JSON', description: 'For tests.' }),
@@ -41,7 +48,7 @@ const TestNestedInput = builder.inputType('TestNestedInput', {
   description: 'For tests.',
   fields: (t) => ({
     role: t.string({ required: true, description: 'For tests.' }),
-    userId: t.globalID({ for: UserRef, description: 'For tests.' }),
+    personId: t.globalID({ for: TestPersonRef, description: 'For tests.' }),
   }),
 })
 
@@ -79,13 +86,13 @@ builder.queryFields((t) => ({
     skipTypeScopes: true,
     args: {
       input: t.arg({ type: TestInput, description: 'For tests.' }),
-      id: t.arg.globalID({ for: UserRef, description: 'For tests.' }),
+      id: t.arg.globalID({ for: TestPersonRef, description: 'For tests.' }),
       count: t.arg.int({ required: true, defaultValue: 1, description: 'For tests.' }),
     },
     resolve: (_root, args) => args,
   }),
-  testUsers: t.prismaConnection({
-    type: UserRef,
+  testPeople: t.prismaConnection({
+    type: TestPersonRef,
     cursor: 'id',
     description: 'For tests.',
     skipTypeScopes: true,

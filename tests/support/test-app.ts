@@ -1,5 +1,6 @@
 import { startApp, type App, type AppOverrides } from '../../src/app.ts'
 import { parseConfig } from '../../src/config.ts'
+import { graphql } from './gql/gql.ts'
 import { createGraphQLClient, type GraphQLClient } from './graphql-client.ts'
 import { captureLogs, type LogCapture } from './log-capture.ts'
 import { copyTemplateDataDirectory } from './test-database.ts'
@@ -45,10 +46,9 @@ export async function startTestApp({ env = {}, overrides = {} }: TestAppOptions 
     services: app.services,
     logs,
     async signUp(email = `person-${(accounts += 1)}@example.com`) {
-      const { signUp } = await client.data<{
-        signUp: { accessToken: string; refreshToken: string; user: { id: string } }
-      }>(signUpMutation, { input: { email, password } })
+      const { signUp } = await client.data(signUpMutation, { input: { email, password } })
       const { accessToken: token, refreshToken, user } = signUp
+      if (token === null || refreshToken === null) throw new Error('signing up gave no tokens')
       return { token, refreshToken, id: user.id, email, password }
     },
     async [Symbol.asyncDispose]() {
@@ -59,6 +59,14 @@ export async function startTestApp({ env = {}, overrides = {} }: TestAppOptions 
   }
 }
 
-const signUpMutation = `mutation ($input: SignUpInput!) {
-  signUp(input: $input) { accessToken refreshToken user { id } }
-}`
+const signUpMutation = graphql(`
+  mutation TestSignUp($input: SignUpInput!) {
+    signUp(input: $input) {
+      accessToken
+      refreshToken
+      user {
+        id
+      }
+    }
+  }
+`)

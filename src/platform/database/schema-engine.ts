@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { createRequire } from 'node:module'
-import { bindMigrationAwareSqlAdapterFactory, DriverAdapterError } from '@prisma/driver-adapter-utils'
+import { bindMigrationAwareSqlAdapterFactory, ColumnTypeEnum, DriverAdapterError } from '@prisma/driver-adapter-utils'
 import type { MappedError, SqlDriverAdapter, SqlMigrationAwareDriverAdapterFactory } from '@prisma/driver-adapter-utils'
 import { PrismaPg } from '@prisma/adapter-pg'
 import type { SchemaEngine } from '@prisma/schema-engine-wasm'
@@ -14,14 +14,13 @@ import pg from 'pg'
  */
 export async function createSchemaEngine({ pool, shadowPool }: SchemaEngineOptions): Promise<SchemaEngine> {
   const { SchemaEngine } = await loadBindings()
-  const factory = new PrismaPg(pool)
   const adapterFactory: SqlMigrationAwareDriverAdapterFactory = {
-    provider: factory.provider,
-    adapterName: factory.adapterName,
-    connect: async () => runningWholeScripts(await factory.connect(), pool),
+    provider: 'postgres',
+    adapterName: '@prisma/adapter-pg',
+    connect: () => connectAdapter(pool),
     async connectToShadowDb() {
       if (shadowPool === undefined) throw new Error('this use of the schema engine has no shadow database')
-      return runningWholeScripts(await new PrismaPg(shadowPool).connect(), shadowPool)
+      return connectAdapter(shadowPool)
     },
   }
   // Its log repeats the errors that it throws.
@@ -55,10 +54,16 @@ async function instantiate(): Promise<Bindings> {
   ])
   const { instance } = await WebAssembly.instantiate(wasm, { './schema_engine_bg.js': withoutLingeringTimers(glue) })
   glue.__wbg_set_wasm(instance.exports)
+  // Where it says why it panics; without it that is lost.
+  Reflect.set(globalThis, 'PRISMA_WASM_PANIC_REGISTRY', { set_message: failOnPanic })
   const start = instance.exports['__wbindgen_start']
   if (typeof start !== 'function') throw new Error('this is not the schema engine that we know')
   start()
   return glue
+}
+
+function failOnPanic(message: string): never {
+  throw new Error(`Prisma's schema engine broke: ${message}`)
 }
 
 // It guards its lock with a timer of 10 s that it never clears, and that would keep a finished command alive for as long.
@@ -71,13 +76,21 @@ function withoutLingeringTimers(glue: Bindings): object {
 
 const unreferencedTimeout = (callback: () => void, ms: number): NodeJS.Timeout => setTimeout(callback, ms).unref()
 
-// The adapter cuts scripts at every semicolon, also inside of function bodies. Postgres runs a whole script itself, and as
-// one transaction: a migration that fails leaves nothing behind.
-function runningWholeScripts(adapter: SqlDriverAdapter, pool: pg.Pool): SqlDriverAdapter {
+// What the engine needs beyond the adapter (7.10):
+// - Scripts as a whole. The adapter cuts them at every semicolon, also inside of function bodies; Postgres runs a whole script
+//   itself, and as one transaction, so that a migration that fails leaves nothing behind.
+// - The catalogue's type "char", which the adapter does not know and which describing constraints reads.
+async function connectAdapter(pool: pg.Pool): Promise<SqlDriverAdapter> {
+  const charColumns = new WeakMap<object, number[]>()
+  const adapter = await new PrismaPg(readingChars(pool, charColumns)).connect()
   return {
     provider: adapter.provider,
     adapterName: adapter.adapterName,
-    queryRaw: (query) => adapter.queryRaw(query),
+    async queryRaw(query) {
+      const result = await adapter.queryRaw(query)
+      for (const column of charColumns.get(result.rows) ?? []) result.columnTypes[column] = ColumnTypeEnum.Character
+      return result
+    },
     executeRaw: (query) => adapter.executeRaw(query),
     startTransaction: (isolationLevel) => adapter.startTransaction(isolationLevel),
     dispose: () => adapter.dispose(),
@@ -90,6 +103,19 @@ function runningWholeScripts(adapter: SqlDriverAdapter, pool: pg.Pool): SqlDrive
     },
     ...(adapter.getConnectionInfo && { getConnectionInfo: adapter.getConnectionInfo.bind(adapter) }),
   }
+}
+
+// The adapter sees text there; which columns it was is remembered by their rows.
+function readingChars(pool: pg.Pool, charColumns: WeakMap<object, number[]>): pg.Pool {
+  const { CHAR, TEXT } = pg.types.builtins
+  async function query(config: pg.QueryConfig): Promise<pg.QueryResult> {
+    const result = await pool.query(config)
+    const columns = result.fields.flatMap((field, index) => (field.dataTypeID === CHAR ? [index] : []))
+    for (const column of columns) Object.assign(result.fields[column] ?? {}, { dataTypeID: TEXT })
+    charColumns.set(result.rows, columns)
+    return result
+  }
+  return new Proxy(pool, { get: (target, key) => (key === 'query' ? query : Reflect.get(target, key, target)) })
 }
 
 function toEngineError({ code, message, severity, detail, column, hint }: pg.DatabaseError): MappedError {

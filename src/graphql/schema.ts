@@ -1,8 +1,12 @@
 import { lexicographicSortSchema, printSchema, type GraphQLSchema } from 'graphql'
 import '../features/accounts/accounts.graphql.ts'
+import '../features/agents/agents.graphql.ts'
 import '../features/completions/completions.graphql.ts'
+import '../features/tasks/task-lists.graphql.ts'
+import '../features/tasks/tasks.graphql.ts'
 import '../features/usage/model-attempt.graphql.ts'
 import '../features/usage/usage.graphql.ts'
+import '../features/workspaces/workspaces.graphql.ts'
 import { builder } from './builder.ts'
 
 /** The whole schema: everything that the features imported above have added to the builder. */

@@ -45,7 +45,7 @@ export function parsePageArguments({ first, after, last, before }: PageArguments
 export function toPage<Row extends PagePosition>(rows: readonly Row[], request: PageRequest): Page<Row> {
   const { limit, backward, position } = request
   const found = rows.slice(0, limit)
-  const edges = (backward ? found.reverse() : found).map((node) => ({ cursor: pageCursor(node), node }))
+  const edges = (backward ? found.toReversed() : found).map((node) => ({ cursor: pageCursor(node), node }))
   const isMore = rows.length > limit
   const isAfterOther = position !== null
   return {

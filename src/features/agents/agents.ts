@@ -19,14 +19,18 @@ import type { DefinitionChecks } from './model-parameters.ts'
  */
 export interface Agents {
   /** Makes one, in the viewer's personal workspace when none is given. Throws BadUserInputError with all problems. */
-  create(viewer: Viewer, input: AgentFields & { workspaceId?: string | null }, origin?: RequestOrigin): Promise<Agent>
+  create(
+    viewer: Viewer,
+    input: AgentFields & { workspaceId?: string | null | undefined },
+    origin?: RequestOrigin,
+  ): Promise<Agent>
   /**
    * Changes what is given; changeAgent says what that does to the versions. Throws BadUserInputError with all problems, and
    * ConflictError with the present version in `details.version` when it is not `expectedVersion`.
    */
   update(
     viewer: Viewer,
-    input: AgentFields & { id: string; expectedVersion?: number | null },
+    input: AgentFields & { id: string; expectedVersion?: number | null | undefined },
     origin?: RequestOrigin,
   ): Promise<Agent>
   /** Its tasks stay queued; what runs goes on. */

@@ -32,7 +32,7 @@ const searchInput = z.object({ search: shortText(maxSearchLength).nullish() })
 export function parseTaskFilter(input: TaskFilterInput | null | undefined): TaskFilter {
   const { search } = parseInput(searchInput, { search: input?.search }, 'filter')
   return {
-    statuses: input?.status == null ? null : [...new Set(input.status)].sort(),
+    statuses: input?.status == null ? null : [...new Set(input.status)].toSorted(),
     agentId: input?.agentId ?? null,
     createdAfter: input?.createdAfter ?? null,
     createdBefore: input?.createdBefore ?? null,

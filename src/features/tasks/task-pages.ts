@@ -49,8 +49,6 @@ const columns = `
   NULL::bytea AS "idempotencyHash", t.schedule_id AS "scheduleId", t.scheduled_for AS "scheduledFor", t.created_at AS "createdAt",
   t.updated_at AS "updatedAt", t.queued_at AS "queuedAt", t.started_at AS "startedAt", t.finished_at AS "finishedAt"`
 
-type Part = { sql: string; value: unknown }
-
 /**
  * The statement for what is asked for. Its text has only the conditions that are: one text for all, with `$n IS NULL OR …`, is
  * planned once for all and then reads the wrong index. The shapes are few, and each is prepared under its own name.

@@ -14,6 +14,11 @@ export interface WorkspaceAccess {
    * a role.
    */
   require(viewer: Viewer, workspaceId: string, role: WorkspaceRole): Promise<Membership>
+  /**
+   * Returns the id of the workspace that the viewer names, or of their personal one when they name none, once they are known to be
+   * at least VIEWER of it. Throws NotFoundError.
+   */
+  readableWorkspaceId(viewer: Viewer, workspaceId: string | null | undefined): Promise<string>
   /** The workspace that the viewer got at sign-up. */
   personalWorkspaceId(viewer: Viewer): Promise<string>
 }
@@ -32,7 +37,7 @@ const personalStatement: Statement = {
 }
 
 export function createWorkspaceAccess({ db }: { db: Database }): WorkspaceAccess {
-  return {
+  const access: WorkspaceAccess = {
     async require(viewer, workspaceId, role) {
       const [membership] = await db.query<Membership>(membershipStatement, [workspaceId, viewer.userId], {
         retry: true,
@@ -42,12 +47,18 @@ export function createWorkspaceAccess({ db }: { db: Database }): WorkspaceAccess
       return membership
     },
 
+    async readableWorkspaceId(viewer, workspaceId) {
+      if (workspaceId == null) return access.personalWorkspaceId(viewer)
+      return (await access.require(viewer, workspaceId, 'VIEWER')).workspaceId
+    },
+
     async personalWorkspaceId(viewer) {
       const [workspace] = await db.query<{ id: string }>(personalStatement, [viewer.userId], { retry: true })
       if (workspace === undefined) throw new NotFoundError('workspace')
       return workspace.id
     },
   }
+  return access
 }
 
 function tooSmall(role: WorkspaceRole, needed: WorkspaceRole): ForbiddenError {

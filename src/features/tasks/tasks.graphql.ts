@@ -1,0 +1,87 @@
+import type { Task } from '../../generated/prisma/client.ts'
+import { builder } from '../../graphql/builder.ts'
+import { requireViewer } from '../accounts/viewer.ts'
+import { agentLimits } from '../agents/agent-limits.ts'
+import { AgentRef } from '../agents/agent.graphql.ts'
+import { feedHeadsFirst } from '../workspaces/feed-order.graphql.ts'
+import { taskLimits } from './new-task.ts'
+import { TaskRef } from './task.graphql.ts'
+
+builder.queryField('task', (t) =>
+  t.prismaField({
+    type: TaskRef,
+    nullable: true,
+    description: 'A task; null when it does not exist or is not yours.',
+    args: { id: t.arg.globalID({ for: TaskRef, required: true, description: 'Which task.' }) },
+    resolve: async (query, _root, { id }, context, info) => {
+      const { userId } = requireViewer(context.viewer)
+      await feedHeadsFirst(context, info)
+      const where = { id: id.id, workspace: { members: { some: { userId } } } }
+      return context.services.db.prisma.task.findFirst({ ...query, where })
+    },
+  }),
+)
+
+const { priority } = taskLimits
+
+const CreateTaskInput = builder.inputType('CreateTaskInput', {
+  description: 'A new task.',
+  fields: (t) => ({
+    agentId: t.globalID({
+      for: AgentRef,
+      required: true,
+      description: 'Who is to do it; the task goes to its workspace.',
+    }),
+    prompt: t.string({ required: true, description: 'What is asked, 1 byte to 256 KiB.' }),
+    name: t.string({ description: `What people call it, 1 to ${taskLimits.nameLength} characters in one line.` }),
+    input: t.field({
+      type: 'JSON',
+      description: `What is given with the prompt, at most ${taskLimits.inputBytes} bytes.`,
+    }),
+    priority: t.int({ description: `${priority.min} to ${priority.max}, higher first; default 0.` }),
+    runAt: t.field({ type: 'DateTime', description: 'Not before this time; default: at once.' }),
+    maxAttempts: t.int({
+      description: `How often it is tried in all, 1 to ${agentLimits.maxAttempts.max}; default: the agent’s.`,
+    }),
+    timeoutMs: t.int({
+      description: `How long one attempt may take, ${agentLimits.timeoutMs.min} to ${agentLimits.timeoutMs.max} ms; default: the agent’s.`,
+    }),
+    idempotencyKey: t.string({
+      description:
+        'The same key with the same input gives the same task, so that it is safe to send again; with another input, CONFLICT.',
+    }),
+  }),
+})
+
+const CancelTaskInput = builder.inputType('CancelTaskInput', {
+  description: 'Which task to stop, and why.',
+  fields: (t) => ({
+    id: t.globalID({ for: TaskRef, required: true, description: 'Which task.' }),
+    reason: t.string({ description: `Why, at most ${taskLimits.reasonLength} characters.` }),
+  }),
+})
+
+const TaskPayload = builder.objectRef<{ task: Task }>('TaskPayload').implement({
+  description: 'A task that was made or changed.',
+  fields: (t) => ({ task: t.expose('task', { type: TaskRef, description: 'As it is now.' }) }),
+})
+
+builder.mutationFields((t) => ({
+  createTask: t.field({
+    type: TaskPayload,
+    description: 'Submits a task. When the answer comes it is stored, and it will run.',
+    args: { input: t.arg({ type: CreateTaskInput, required: true, description: 'What is to be done.' }) },
+    resolve: async (_root, { input }, { viewer, services }) => ({
+      task: await services.tasks.create(requireViewer(viewer), { ...input, agentId: input.agentId.id }),
+    }),
+  }),
+  cancelTask: t.field({
+    type: TaskPayload,
+    description:
+      'Stops a task: at once when it does not run, within seconds when it does. A task that has ended stays as it is.',
+    args: { input: t.arg({ type: CancelTaskInput, required: true, description: 'Which task.' }) },
+    resolve: async (_root, { input }, { viewer, services }) => ({
+      task: await services.tasks.cancel(requireViewer(viewer), { id: input.id.id, reason: input.reason }),
+    }),
+  }),
+}))

@@ -16,17 +16,21 @@ import { createTimeoutLookup, type AiTimeouts } from './timeouts.ts'
 /** Calls models. See README.md in this folder for what happens when they fail. */
 export interface AiClient {
   /**
-   * Asks the models of the request in order until one answers, and says what happens as it happens: see AiEvent. Throws an AiError when none answers, and when
-   * `signal` is aborted: the connection upstream is closed at once then, and the error has what was shown and what it cost.
-   * (Leaving the iteration early closes the connection too, but nobody hears of the costs.)
+   * Asks the models of the request in order until one answers, and says what happens as it happens: see AiEvent. Throws
+   * an AiError when none answers, and when `signal` is aborted: the connection upstream is closed at once then, and the
+   * error has what was shown and what it cost. (Leaving the iteration early closes the connection too, but nobody hears
+   * of the costs.)
    */
   stream(request: ModelRequest, options: { signal: AbortSignal }): AsyncIterable<AiEvent>
   /**
-   * What models would be asked for these names; the default ones for an empty list. Throws BadUserInputError for an unknown provider or alias, its field
-   * being `field` (default `models`) and the index.
+   * What models would be asked for these names; the default ones for an empty list. Throws BadUserInputError for an
+   * unknown provider or alias, its field being `field` (default `models`) and the index.
    */
   resolve(models: readonly ModelName[], field?: string): readonly ResolvedModel[]
-  /** Compiles a schema for answers, or throws BadUserInputError naming `field` (default `outputSchema`): for validating one at its definition. */
+  /**
+   * Compiles a schema for answers, or throws BadUserInputError naming `field` (default `outputSchema`): for validating
+   * one at its definition.
+   */
   compileOutputSchema(schema: unknown, field?: string): OutputSchema
   /** Aborts the calls that run; later ones fail at once. */
   close(): Promise<void>
@@ -39,8 +43,8 @@ export type AiClientOptions = {
   /** `fast` → `openai/gpt-5-mini-2025-08-07`. */
   aliases: Readonly<Record<string, ModelName>>
   /**
-   * For all models. What is left out is the default of the model's kind (defaultTimeouts, or reasoningModelTimeouts for models that think before they speak), so
-   * pass what was configured and no defaults.
+   * For all models. What is left out is the default of the model's kind (defaultTimeouts, or reasoningModelTimeouts for
+   * models that think before they speak), so pass what was configured and no defaults.
    */
   timeouts: Partial<AiTimeouts>
   /** By "provider/model"; goes before the provider's and the general ones. */
@@ -108,8 +112,8 @@ export function createAiClient(options: AiClientOptions): AiClient {
 
   return {
     stream,
-    resolve: directory.resolve,
-    compileOutputSchema: outputSchemas.compile,
+    resolve: (models, field) => directory.resolve(models, field),
+    compileOutputSchema: (schema, field) => outputSchemas.compile(schema, field),
     async close() {
       isClosed = true
       for (const call of calls) call.abort(new Error('the AI client is closed'))
@@ -118,8 +122,8 @@ export function createAiClient(options: AiClientOptions): AiClient {
 }
 
 /**
- * The models that can be asked now. A provider may have gone from the configuration since the names were accepted: the others of the chain go on without it;
- * only when none is left there is nobody to ask.
+ * The models that can be asked now. A provider may have gone from the configuration since the names were accepted: the
+ * others of the chain go on without it; only when none is left there is nobody to ask.
  */
 function reachable(directory: ModelDirectory, names: readonly ModelName[], logger: Logger): readonly ResolvedModel[] {
   const known = names.filter((name) => directory.find(name) !== null)

@@ -1,7 +1,9 @@
 import { AppError } from '../lib/errors.ts'
 import type { FailureOutcome, UpstreamAttempt } from './model-call.ts'
 
-/** Why a call gave no answer: what the first model of the chain failed with, or `unknown_model` before any was asked. */
+/**
+ * Why a call gave no answer: what the first model of the chain failed with, or `unknown_model` before any was asked.
+ */
 export type AiErrorKind = FailureOutcome | 'unknown_model'
 
 export type AiErrorOptions = {

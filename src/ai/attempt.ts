@@ -1,50 +1,16 @@
-import type { Clock } from '../lib/clock.ts'
 import { chatBody } from './chat-body.ts'
-import { nothingReceived, readChatStream, type Received } from './chat-stream.ts'
-import { classifyError, requestIdOf } from './classifier.ts'
-import { requestIdHeader, type ConnectionWatch } from './connection-watch.ts'
-import type { EndpointMemory } from './endpoint-memory.ts'
-import { failureOf, type Failure } from './failure.ts'
-import type { AttemptOutcome, ModelRequest, TokenUsage, UpstreamAttempt } from './model-call.ts'
-import type { ResolvedModel } from './model-directory.ts'
-import type { OutputSchema } from './output-schema.ts'
-import type { Pricing } from './pricing.ts'
-import type { Provider } from './provider.ts'
-import type { AiTimeouts } from './timeouts.ts'
-import { countUsage } from './token-usage.ts'
-import { createWatchdog, type Watchdog } from './watchdog.ts'
-
-/** A model in a chain, ready to be asked. */
-export type Hop = { model: ResolvedModel; provider: Provider; timeouts: AiTimeouts }
-
-export type AttemptDeps = { clock: Clock; pricing: Pricing; memory: EndpointMemory; connections: ConnectionWatch }
-
-export type AttemptOptions = {
-  id: string
-  hop: Hop
-  request: ModelRequest
-  outputSchema: OutputSchema | null
-  /** Of the whole call, on the clock's monotonic scale. */
-  deadlineMs: number
-  signal: AbortSignal
-}
-
-/** How a call of a provider ended. Either `failure` is null and it is an answer, or it is none. */
-export type AttemptResult = {
-  record: UpstreamAttempt
-  failure: Failure | null
-  received: Received
-  usage: TokenUsage | null
-  json: unknown
-  /** When the first text came, on the clock's monotonic scale. */
-  firstTextAtMs: number | null
-}
+import { readChatStream } from './chat-stream.ts'
+import { requestIdOf } from './classifier.ts'
+import { requestIdHeader } from './connection-watch.ts'
+import { endBroken, endComplete, startRun } from './attempt-run.ts'
+import type { AttemptDeps, AttemptOptions, AttemptResult, AttemptRun } from './attempt-run.ts'
+import { createWatchdog } from './watchdog.ts'
 
 /** One call of one provider. */
 export interface Attempt {
   /**
-   * Makes the call and yields the text as it comes. Ends when the call has ended, however: it throws nothing. The connection is
-   * closed by then, also when the iteration is left early.
+   * Makes the call and yields the text as it comes. Ends when the call has ended, however: a call that fails is a
+   * result, not an exception. The connection is closed by then, also when the iteration is left early.
    */
   texts(): AsyncGenerator<string, void, undefined>
   /** How it ended; to be asked once `texts` has come to its end. */
@@ -61,7 +27,7 @@ export function createAttempt(deps: AttemptDeps, options: AttemptOptions): Attem
     signal.addEventListener('abort', close, { once: true })
     if (signal.aborted) close()
     const watchdog = createWatchdog({ clock: deps.clock, timeouts: hop.timeouts, deadlineMs, giveUp: close })
-    const forget = deps.connections.watch(options.id, watchdog.connected)
+    const forget = deps.connections.watch(options.id, () => watchdog.connected())
     const run = startRun(deps, options)
     try {
       const response = await open(run, upstream.signal)
@@ -70,9 +36,9 @@ export function createAttempt(deps: AttemptDeps, options: AttemptOptions): Attem
         run.firstTextAtMs ??= deps.clock.monotonicMs()
         yield text
       }
-      result = finish(run, endOfBody(run))
+      result = endComplete(run)
     } catch (error) {
-      result = finish(run, broken(run, error, { watchdog, signal }))
+      result = endBroken(run, error, { watchdog, signal })
     } finally {
       forget()
       watchdog.stop()
@@ -90,34 +56,7 @@ export function createAttempt(deps: AttemptDeps, options: AttemptOptions): Attem
   }
 }
 
-type Run = {
-  deps: AttemptDeps
-  options: AttemptOptions
-  style: ReturnType<EndpointMemory['styleFor']>
-  at: Date
-  startedMs: number
-  received: Received
-  status: number | null
-  requestId: string | null
-  firstTextAtMs: number | null
-}
-
-function startRun(deps: AttemptDeps, options: AttemptOptions): Run {
-  const { provider, model } = options.hop
-  return {
-    deps,
-    options,
-    style: deps.memory.styleFor(provider, model.model),
-    at: deps.clock.now(),
-    startedMs: deps.clock.monotonicMs(),
-    received: nothingReceived(),
-    status: null,
-    requestId: null,
-    firstTextAtMs: null,
-  }
-}
-
-async function open(run: Run, signal: AbortSignal): Promise<Response> {
+async function open(run: AttemptRun, signal: AbortSignal): Promise<Response> {
   const { hop, request } = run.options
   const body = chatBody({
     model: hop.model.model,
@@ -133,100 +72,4 @@ async function open(run: Run, signal: AbortSignal): Promise<Response> {
   run.status = response.status
   run.requestId = requestIdOf(response.headers)
   return response
-}
-
-type End = { failure: Failure | null; json: unknown }
-
-const failed = (failure: Failure): End => ({ failure, json: null })
-
-// The body has ended by itself: an answer if it said that it was finished, else it was cut.
-function endOfBody({ received, options }: Run): End {
-  const { finishReason, refusal, malformedChunks } = received
-  if (finishReason === null) {
-    return failed(
-      malformedChunks > 0
-        ? failureOf('malformed_stream', `the stream ended unfinished, ${skipped(malformedChunks)}`)
-        : failureOf('interrupted', 'the stream ended without a finish reason'),
-    )
-  }
-  if (finishReason === 'error') return failed(failureOf('server_error', 'the model stopped with an error'))
-  if (finishReason === 'content_filter')
-    return failed(failureOf('content_filtered', 'a content filter stopped the answer'))
-  if (refusal !== '') return failed(failureOf('refused', `the model refused: ${refusal}`))
-  if (options.outputSchema === null) return { failure: null, json: null }
-  const check = options.outputSchema.check(received.text)
-  return check.ok ? { failure: null, json: check.value } : failed(failureOf('invalid_output', check.problem))
-}
-
-function broken(run: Run, error: unknown, { watchdog, signal }: { watchdog: Watchdog; signal: AbortSignal }): End {
-  // The answer was complete; what broke is only what may come behind it.
-  if (run.received.finishReason !== null) return endOfBody(run)
-  if (signal.aborted) return failed(failureOf('aborted', 'the caller gave up', signal.reason))
-  const { clock, memory } = run.deps
-  const { provider, model, timeouts } = run.options.hop
-  const failure = classifyError(error, clock.now())
-  // A status that came in time says more than that the body behind it did not.
-  if (watchdog.expired !== null && failure.status === null) return failed(gaveUp(watchdog.expired, timeouts, error))
-  const isLearned = memory.learn(provider, model.model, { style: run.style, failure })
-  return failed(isLearned ? { ...failure, outcome: 'option_refused' } : failure)
-}
-
-function gaveUp(expired: NonNullable<Watchdog['expired']>, timeouts: AiTimeouts, cause: unknown): Failure {
-  switch (expired) {
-    case 'deadline':
-      return failureOf('deadline_exceeded', `no answer within ${String(timeouts.totalMs)} ms in all`, cause)
-    case 'connect':
-      return failureOf('connect_timeout', `no connection within ${String(timeouts.connectMs)} ms`, cause)
-    case 'first_token':
-      return failureOf('first_token_timeout', `no token within ${String(timeouts.firstTokenMs)} ms`, cause)
-    case 'idle':
-      return failureOf('idle_timeout', `nothing more for ${String(timeouts.idleMs)} ms`, cause)
-    case 'trailer':
-      return failureOf('interrupted', 'the stream ended without a finish reason', cause)
-  }
-}
-
-function finish(run: Run, { failure: found, json }: End): AttemptResult {
-  const { deps, options, received } = run
-  const { hop } = options
-  const failure = found === null ? null : { ...found, message: presentable(found.message, hop.provider.apiKey) }
-  const usage = mayHaveCost(run, failure) ? usageOf(run) : null
-  const record: UpstreamAttempt = {
-    id: options.id,
-    model: hop.model.name,
-    modelVersion: received.modelVersion,
-    outcome: failure?.outcome ?? 'succeeded',
-    status: failure?.status ?? run.status,
-    message: failure?.message ?? (received.malformedChunks > 0 ? skipped(received.malformedChunks) : null),
-    durationMs: deps.clock.monotonicMs() - run.startedMs,
-    requestId: failure?.requestId ?? run.requestId,
-    timeToFirstTokenMs: run.firstTextAtMs === null ? null : run.firstTextAtMs - run.startedMs,
-    usage,
-    at: run.at,
-  }
-  return { record, failure, received, usage, json, firstTextAtMs: run.firstTextAtMs }
-}
-
-const neverReached: ReadonlySet<AttemptOutcome> = new Set(['connection_failed', 'connect_timeout'])
-
-// A provider bills what it accepted, and may bill what we stopped waiting for; not what it refused, nor what never reached it.
-function mayHaveCost(run: Run, failure: Failure | null): boolean {
-  return run.status !== null || (failure?.status === null && !neverReached.has(failure.outcome))
-}
-
-function usageOf({ deps, options, received, at }: Run): TokenUsage {
-  const counted = countUsage(received.usage, { messages: options.request.messages, output: received.text })
-  return { ...counted, costNanoUsd: deps.pricing.costNanoUsd(options.hop.model, counted, at) }
-}
-
-function skipped(chunks: number): string {
-  return chunks === 1 ? '1 malformed chunk was skipped' : `${String(chunks)} malformed chunks were skipped`
-}
-
-const maxMessageChars = 500
-
-// It is stored and shown: some endpoints repeat the key that they refuse, and PostgreSQL takes no NUL.
-function presentable(message: string, apiKey: string): string {
-  const text = apiKey.length < 8 ? message : message.replaceAll(apiKey, '[redacted]')
-  return text.replaceAll('\0', '\uFFFD').slice(0, maxMessageChars)
 }

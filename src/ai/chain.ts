@@ -4,7 +4,8 @@ import type { NewId } from '../lib/ids.ts'
 import { sleep } from '../lib/sleep.ts'
 import type { Logger } from '../platform/logger.ts'
 import { AiError } from './ai-error.ts'
-import { createAttempt, type Attempt, type AttemptDeps, type AttemptResult, type Hop } from './attempt.ts'
+import { createAttempt, type Attempt } from './attempt.ts'
+import type { AttemptDeps, AttemptResult, Hop } from './attempt-run.ts'
 import { failureOf, failureRules, type Failure } from './failure.ts'
 import type { AiEvent, ModelName, ModelRequest, UpstreamAttempt } from './model-call.ts'
 import type { OutputSchema } from './output-schema.ts'
@@ -39,7 +40,8 @@ export type ChainOptions = {
  * | … but the wait is too long    | the next hop                                                                               |
  * | everything else               | the next hop; behind the last one the call fails                                           |
  *
- * The error reports what the first model failed with, since that is the one that was wanted; an abort and the deadline report themselves.
+ * The error reports what the first model failed with, since that is the one that was wanted; an abort and the deadline
+ * report themselves.
  */
 export async function* runChain(
   deps: ChainDeps,
@@ -104,7 +106,9 @@ function startCall(deps: ChainDeps, hops: readonly Hop[]): Call {
   }
 }
 
-/** Turns an attempt's text into events; `started` comes with the first text, or with the end of an answer that has none. */
+/**
+ * Turns an attempt's text into events; `started` comes with the first text, or with the end of an answer that has none.
+ */
 async function* attemptEvents(
   call: Call,
   attempt: Attempt,
@@ -113,7 +117,10 @@ async function* attemptEvents(
   const started: AiEvent = { type: 'started', model, reason: call.restartReason }
   let text = ''
   for await (const delta of attempt.texts()) {
-    if (text === '') yield started
+    if (text === '') {
+      call.shownText = ''
+      yield started
+    }
     text += delta
     call.shownText = text
     yield { type: 'delta', text: delta }
@@ -168,9 +175,13 @@ async function sleepOrThrow(call: Call, waitMs: number, signal: AbortSignal): Pr
 function note(call: Call, { hop, failure }: { hop: Hop; failure: Failure }): void {
   call.lastFailures.set(hop.model.name, failure)
   const { outcome, status, requestId } = failure
+  const { action } = failureRules[outcome]
   if (outcome === 'aborted') return
   // Not the message: what a provider says of a prompt may hold parts of it.
-  call.deps.logger.warn({ model: hop.model.name, outcome, status, requestId }, 'a model gave no answer')
+  const facts = { model: hop.model.name, outcome, status, requestId }
+  if (action === 'again')
+    call.deps.logger.info(facts, 'an endpoint does not know an option: it is left out from now on')
+  else call.deps.logger.warn(facts, 'a model gave no answer')
 }
 
 /** The error of the call: that of the first model, unless the caller or the deadline ended it. */

@@ -25,7 +25,8 @@ export function chatBody(options: ChatBodyOptions): ChatCompletionCreateParamsSt
   }
 }
 
-// Not `strict`: OpenAI takes only a part of JSON Schema with it and refuses the rest. The answer is checked in any case.
+// Not `strict`: OpenAI takes only a part of JSON Schema with it and refuses the rest. The answer is checked in any
+// case.
 function structuredOutput(schema: JsonSchema): {
   type: 'json_schema'
   json_schema: { name: string; schema: { [key: string]: unknown } }

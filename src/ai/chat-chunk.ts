@@ -6,7 +6,10 @@ export type ChatChunk = {
   model: string | null
   content: string
   refusal: string
-  /** True when the model has produced anything with it: text, a refusal, reasoning or a tool call. A role alone is nothing. */
+  /**
+   * True when the model has produced anything with it: text, a refusal, reasoning or a tool call. A role alone is
+   * nothing.
+   */
   hasToken: boolean
   finishReason: string | null
   usage: ReportedUsage | null

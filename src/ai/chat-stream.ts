@@ -1,7 +1,7 @@
 import { classifyStreamError } from './classifier.ts'
 import { readChatChunk, type ChatChunk, type ReportedUsage } from './chat-chunk.ts'
 import { createEventStreamDecoder, type ServerSentEvent } from './event-stream.ts'
-import { failureOf, StreamFault } from './failure.ts'
+import { BodyLost, failureOf, StreamFault } from './failure.ts'
 import { isRecord, parseJson } from './json-value.ts'
 import type { Watchdog } from './watchdog.ts'
 
@@ -33,9 +33,9 @@ const usageTrailerMs = 2_000
 const endOfBodyTrailerMs = 50
 
 /**
- * Reads the body of a streamed chat completion, yields each piece of text as it comes and writes down the rest in `received`. Returns when
- * the body ends, which proves nothing by itself: look for the finish reason. Throws a StreamFault for an error that the provider sent in the stream, and
- * whatever the socket throws.
+ * Reads the body of a streamed chat completion, yields each piece of text as it comes and writes down the rest in
+ * `received`. Returns when the body ends, which proves nothing by itself: look for the finish reason. Throws a
+ * StreamFault for an error that the provider sent in the stream, and a BodyLost when the connection dies or is closed.
  */
 export async function* readChatStream(
   response: Response,
@@ -45,7 +45,7 @@ export async function* readChatStream(
   const decoder = createEventStreamDecoder()
   for (let isDone = false; !isDone;) {
     watchdog.reading(true)
-    const read = await reader.read()
+    const read = await reader.read().catch(lost)
     watchdog.reading(false)
     isDone = read.done
     for (const event of decode(() => (read.done ? decoder.end() : decoder.push(read.value)))) {
@@ -67,11 +67,15 @@ export async function* readChatStream(
   }
 }
 
+function lost(cause: unknown): never {
+  throw new BodyLost({ cause })
+}
+
 async function eventStreamOf(response: Response): Promise<ReadableStream<Uint8Array>> {
   const type = response.headers.get('content-type') ?? ''
   // Gateways exist that answer 200 with an error, or with a page.
   if (type.includes('application/json')) {
-    const value = parseJson(await response.text())
+    const value = parseJson(await response.text().catch(lost))
     if (isRecord(value) && (value['error'] ?? null) !== null) throw new StreamFault(classifyStreamError(value['error']))
   }
   if (response.body === null || type.includes('application/json') || type.includes('text/html')) {

@@ -1,5 +1,5 @@
 import { APIConnectionError, APIConnectionTimeoutError, APIError } from 'openai'
-import { failureOf, StreamFault, type Failure } from './failure.ts'
+import { BodyLost, failureOf, StreamFault, type Failure } from './failure.ts'
 import { isRecord } from './json-value.ts'
 import type { FailureOutcome } from './model-call.ts'
 import { retryAfterMs, type HeaderReader } from './retry-after.ts'
@@ -7,7 +7,8 @@ import { retryAfterMs, type HeaderReader } from './retry-after.ts'
 /** What an error body says, from an HTTP error or from the middle of a stream. */
 export type ErrorBody = { code: unknown; type: unknown; message: string }
 
-// What OpenAI, Azure, Anthropic, Google, DeepSeek, Groq, Mistral, OpenRouter and vLLM put into `error.code` or `error.type`.
+// What OpenAI, Azure, Anthropic, Google, DeepSeek, Groq, Mistral, OpenRouter and vLLM put into `error.code` or
+// `error.type`.
 const outcomeOfCode: ReadonlyMap<string, FailureOutcome> = new Map(
   Object.entries<FailureOutcome>({
     context_length_exceeded: 'context_length_exceeded',
@@ -54,9 +55,13 @@ const outcomeOfCode: ReadonlyMap<string, FailureOutcome> = new Map(
 const contextLengthMessage =
   /maximum context length|context window|prompt is too long|exceeds? the (available )?context/i
 
-/** Why the request failed, from what the SDK threw or the socket did. `now` reads a Retry-After that is a date. */
-export function classifyError(error: unknown, now: Date): Failure {
+/**
+ * Why the request failed, from what the SDK or the reading of the body threw; null for anything else, which is no fault
+ * of the provider or the network. `now` reads a Retry-After that is a date.
+ */
+export function classifyError(error: unknown, now: Date): Failure | null {
   if (error instanceof StreamFault) return error.failure
+  if (error instanceof BodyLost) return failureOf('interrupted', describeChain(error.cause), error.cause)
   if (error instanceof APIConnectionTimeoutError)
     return failureOf('connect_timeout', 'The connection timed out.', error)
   if (error instanceof APIConnectionError) return failureOf('connection_failed', describeChain(error), error)
@@ -72,8 +77,7 @@ export function classifyError(error: unknown, now: Date): Failure {
       cause: error,
     }
   }
-  // What is left is the body's stream: undici throws "TypeError: terminated" when the socket dies under it.
-  return failureOf('interrupted', describeChain(error), error)
+  return null
 }
 
 /** The error that a provider sent in the middle of a stream that had begun with 200. */

@@ -4,8 +4,8 @@ import { isRecord } from './json-value.ts'
 /** Tells when a request goes out over a connection, which fetch itself does not. */
 export interface ConnectionWatch {
   /**
-   * Calls `onSent` when the request with this `X-Client-Request-Id` header is written to a connection that stands (TCP, and TLS where there is some).
-   * Returns what ends the watch.
+   * Calls `onSent` when the request with this `X-Client-Request-Id` header is written to a connection that stands (TCP,
+   * and TLS where there is some). Returns what ends the watch.
    */
   watch(requestId: string, onSent: () => void): () => void
 }
@@ -14,8 +14,9 @@ export interface ConnectionWatch {
 export const requestIdHeader = 'x-client-request-id'
 
 /**
- * Node's fetch announces each request on a diagnostics channel as it writes the headers. Nothing else tells a server that cannot be reached from one that
- * thinks: many send their headers with the first token. Should a fetch announce nothing, the headers of the response count as the connection.
+ * Node's fetch announces each request on a diagnostics channel as it writes the headers. Nothing else tells a server
+ * that cannot be reached from one that thinks: many send their headers with the first token. Should a fetch announce
+ * nothing, the headers of the response count as the connection.
  */
 export function createConnectionWatch(): ConnectionWatch {
   const channel = 'undici:client:sendHeaders'

@@ -10,8 +10,8 @@ export const demoModelName = 'demo/demo'
 export const demoTokenDelayMs = 25
 
 /**
- * The provider that is there when none is configured. It takes the same way as the others: the SDK calls it, through a `fetch` that answers
- * with the bytes of an event stream. No model is asked, and its answers say so first.
+ * The provider that is there when none is configured. It takes the same way as the others: the SDK calls it, through a
+ * `fetch` that answers with the bytes of an event stream. No model is asked, and its answers say so first.
  */
 export function createDemoProvider(options: { tokenDelayMs: number; outputSchemas: OutputSchemas }): Provider {
   return createProvider(

@@ -12,11 +12,12 @@ export interface EventStreamDecoder {
 export const maxEventChars = 4 * 1024 * 1024
 
 /**
- * Decodes text/event-stream (WHATWG HTML, section 9.2.6) as model servers write it: lines end with LF or CRLF, `id` and `retry` say nothing
- * to us, comments vanish.
+ * Decodes text/event-stream (WHATWG HTML, section 9.2.6) as model servers write it: lines end with LF or CRLF, `id` and
+ * `retry` say nothing to us, comments vanish.
  *
- * The SDK's own Stream is not used for this: it ends at the first chunk that is not JSON, so the rest of the answer could not be had,
- * it looks for line ends byte by byte in a buffer it copies with every read (9 to 13 µs a chunk, where this takes 3 to 5), and it bounds nothing.
+ * The SDK's own Stream is not used for this: it ends at the first chunk that is not JSON, so the rest of the answer
+ * could not be had, it looks for line ends byte by byte in a buffer it copies with every read (9 to 13 µs a chunk,
+ * where this takes 3 to 5), and it bounds nothing.
  */
 export function createEventStreamDecoder(): EventStreamDecoder {
   const decoder = new TextDecoder()

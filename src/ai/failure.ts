@@ -63,7 +63,18 @@ export class StreamFault extends Error {
   }
 }
 
+/**
+ * Thrown when a body could not be read to its end: undici says "TypeError: terminated" when the socket dies under it,
+ * an AbortError when we cut it.
+ */
+export class BodyLost extends Error {
+  constructor(options: { cause: unknown }) {
+    super('the body could not be read to its end', options)
+    this.name = 'BodyLost'
+  }
+}
+
 /** A failure that no header or status came with. */
-export function failureOf(outcome: FailureOutcome, message: string, cause: unknown = undefined): Failure {
+export function failureOf(outcome: FailureOutcome, message: string, cause?: unknown): Failure {
   return { outcome, status: null, message, requestId: null, retryAfterMs: null, cause }
 }

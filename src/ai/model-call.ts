@@ -5,7 +5,9 @@ export type JsonSchema = Readonly<Record<string, unknown>>
 
 export type ChatMessage = { readonly role: 'system' | 'user' | 'assistant'; readonly content: string }
 
-/** What to do when an answer breaks off after its first text: start again on the next model, or fail with what there is. */
+/**
+ * What to do when an answer breaks off after its first text: start again on the next model, or fail with what there is.
+ */
 export type OnInterrupt = 'RESTART' | 'ERROR'
 
 export type ModelRequest = {
@@ -24,8 +26,9 @@ export type ModelRequest = {
 /** What a call says while it runs, in this order: (started delta*)+ finished. */
 export type AiEvent =
   /**
-   * A model run begins, directly before its first text (or before `finished`, should it have none). `reason` says why all text
-   * before it is void: null for the first run, never null afterwards. What came earlier must be dropped, not continued.
+   * A model run begins, directly before its first text (or before `finished`, should it have none). `reason` says why
+   * all text before it is void: null for the first run, never null afterwards. What came earlier must be dropped, not
+   * continued.
    */
   | { readonly type: 'started'; readonly model: ModelName; readonly reason: string | null }
   | { readonly type: 'delta'; readonly text: string }

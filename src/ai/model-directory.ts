@@ -17,8 +17,8 @@ export const maxModelsPerCall = 10
 /** Which models there are: the configured providers, with whatever models they have, and the aliases. */
 export interface ModelDirectory {
   /**
-   * The models behind the names, without repetitions; the default ones for an empty list. Throws BadUserInputError for an unknown provider or alias, naming
-   * `field` and the index in it.
+   * The models behind the names, without repetitions; the default ones for an empty list. Throws BadUserInputError for
+   * an unknown provider or alias, naming `field` and the index in it.
    */
   resolve(models: readonly ModelName[], field?: string): readonly ResolvedModel[]
   /** One name, or null when there is no such provider or alias. */

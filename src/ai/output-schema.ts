@@ -18,9 +18,15 @@ export interface OutputSchema {
   validate(value: unknown): OutputCheck
 }
 
-/** Makes validators of JSON Schema 2020-12 (the default) or draft-07 (when `$schema` says so), and remembers the last ones. */
+/**
+ * Makes validators of JSON Schema 2020-12 (the default) or draft-07 (when `$schema` says so), and remembers the last
+ * ones.
+ */
 export interface OutputSchemas {
-  /** Throws BadUserInputError, naming `field`, for what is no schema, is too large or refers to something outside itself. */
+  /**
+   * Throws BadUserInputError, naming `field`, for what is no schema, is too large or refers to something outside
+   * itself.
+   */
   compile(schema: unknown, field?: string): OutputSchema
 }
 
@@ -34,10 +40,12 @@ const validateTimeLimitMs = 250
 const ajvOptions = {
   strict: false,
   logger: false,
-  // The schema is validated by an instance that is kept, because compiling the metaschema takes 25 ms; the schema itself gets an instance of its
-  // own, because Ajv keeps every `$id` it has ever seen, and one caller's must not answer another's `$ref`.
+  // The schema is validated by an instance that is kept, because compiling the metaschema takes 25 ms; the schema
+  // itself gets an instance of its own, because Ajv keeps every `$id` it has ever seen, and one caller's must not
+  // answer another's `$ref`.
   validateSchema: false,
-  // Inlining makes the code of a small schema with many references to a large part exponentially larger than the schema.
+  // Inlining makes the code of a small schema with many references to a large part exponentially larger than the
+  // schema.
   inlineRefs: false,
   // Twice as fast to compile.
   code: { optimize: false },
@@ -88,7 +96,8 @@ export function createOutputSchemas(): OutputSchemas {
         return made
       } catch (error) {
         if (error instanceof BadUserInputError) throw error
-        // Ajv throws plain errors for what it cannot compile: an unknown type, a reference to nowhere, a broken pattern.
+        // Ajv throws plain errors for what it cannot compile: an unknown type, a reference to nowhere, a broken
+        // pattern.
         throw invalidSchema(field, error instanceof Error ? error.message : String(error), error)
       }
     },
@@ -121,7 +130,8 @@ function validateValue(validate: ValidateFunction, value: unknown): OutputCheck 
   return { ok: false, problem: `${where} ${first?.message ?? 'is not valid'}` }
 }
 
-// A schema may refer to itself without end, or hold a pattern that backtracks without end: both are the schema's fault, and no answer passes.
+// A schema may refer to itself without end, or hold a pattern that backtracks without end: both are the schema's fault,
+// and no answer passes.
 function runValidation(validation: () => OutputCheck): OutputCheck {
   try {
     return validation()

@@ -21,8 +21,9 @@ const nanoUsdPerUsd = 1e9
 const tokensPerPrice = 1e6
 
 /**
- * Our own table first, then the one that comes with `@pydantic/genai-prices`. That is data inside the package: it fetches nothing
- * unless `updatePrices` is called, and nothing here calls it. Its provider is found by ours' name, else by its base URL.
+ * Our own table first, then the one that comes with `@pydantic/genai-prices`. That is data inside the package: it
+ * fetches nothing unless `updatePrices` is called, and nothing here calls it. Its provider is found by ours' name, else
+ * by its base URL.
  */
 export function createPricing(options: {
   providers: readonly { name: string; baseUrl: string | null }[]

@@ -25,7 +25,10 @@ export type Provider = {
   readonly maxTokensName: MaxTokensName
 }
 
-/** OpenAI renamed it, and its newer models refuse the old name; most compatible servers know only the old one, and some ignore the new one silently. */
+/**
+ * OpenAI renamed it, and its newer models refuse the old name; most compatible servers know only the old one, and some
+ * ignore the new one silently.
+ */
 export type MaxTokensName = 'max_tokens' | 'max_completion_tokens'
 
 export const openAiBaseUrl = 'https://api.openai.com/v1'
@@ -38,14 +41,16 @@ export function createProvider(config: ProviderConfig, options: { fetch?: Fetch 
   const url = baseUrl ?? openAiBaseUrl
   const { hostname } = new URL(url)
   const sdk = new OpenAI({
-    // Everything that the SDK would otherwise read from the environment is said here, so that what is not configured is not sent.
+    // Everything that the SDK would otherwise read from the environment is said here, so that what is not configured is
+    // not sent.
     apiKey: apiKey === '' ? 'none' : apiKey,
     adminAPIKey: null,
     organization: null,
     project: null,
     webhookSecret: null,
     baseURL: url,
-    // Retries, time-outs and logs are ours. Its time-out ends with the headers, it waits out a Retry-After of any length, and its log holds prompts.
+    // Retries, time-outs and logs are ours. Its time-out ends with the headers, it waits out a Retry-After of any
+    // length, and its log holds prompts.
     maxRetries: 0,
     timeout: maxTimerMs,
     logLevel: 'off',

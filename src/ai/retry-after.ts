@@ -2,8 +2,8 @@
 export type HeaderReader = { get(name: string): string | null }
 
 /**
- * How long a provider asks to be left alone, in milliseconds: `retry-after-ms` (OpenAI and Azure), else `Retry-After` in
- * seconds or as a date (RFC 9110, section 10.2.3). Null when it says nothing that can be read.
+ * How long a provider asks to be left alone, in milliseconds: `retry-after-ms` (OpenAI and Azure), else `Retry-After`
+ * in seconds or as a date (RFC 9110, section 10.2.3). Null when it says nothing that can be read.
  */
 export function retryAfterMs(headers: HeaderReader, now: Date): number | null {
   const milliseconds = readNumber(headers.get('retry-after-ms'))

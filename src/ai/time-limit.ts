@@ -15,8 +15,9 @@ export class TimeLimitError extends Error {
 }
 
 /**
- * V8 can stop running code only from the outside, and node:vm's time-out is the way to ask for it: a regular expression that backtracks for ever
- * is interrupted too. The context isolates nothing and is not meant to; a run costs about 0.1 ms.
+ * V8 can stop running code only from the outside, and node:vm's time-out is the way to ask for it: a regular expression
+ * that backtracks for ever is interrupted too. The context isolates nothing and is not meant to; a run costs about 0.1
+ * ms.
  */
 export function createTimeLimit(): TimeLimit {
   const sandbox: { work: () => void } = { work: () => undefined }

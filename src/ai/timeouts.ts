@@ -2,7 +2,10 @@
 export type AiTimeouts = {
   /** Until there is a connection that the request can go out over: the name, TCP and TLS. */
   connectMs: number
-  /** From there, counted from the same beginning, to the first token of any kind (reasoning counts, a role alone does not). */
+  /**
+   * From there, counted from the same beginning, to the first token of any kind (reasoning counts, a role alone does
+   * not).
+   */
   firstTokenMs: number
   /** Between two parsed chunks after the first token; comments do not count. */
   idleMs: number
@@ -12,13 +15,20 @@ export type AiTimeouts = {
 
 export const defaultTimeouts: AiTimeouts = { connectMs: 5_000, firstTokenMs: 10_000, idleMs: 10_000, totalMs: 600_000 }
 
-/** Models that think before they say anything, and do not stream what they think: the default where nothing is configured. */
+/**
+ * Models that think before they say anything, and do not stream what they think: the default where nothing is
+ * configured.
+ */
 export const reasoningModelTimeouts: AiTimeouts = { ...defaultTimeouts, firstTokenMs: 120_000, idleMs: 30_000 }
 
-// The model's own name, behind any prefix a router puts before it: o3, o4-mini, gpt-5-mini, deepseek-reasoner, openai/gpt-5.
+// The model's own name, behind any prefix a router puts before it: o3, o4-mini, gpt-5-mini, deepseek-reasoner,
+// openai/gpt-5.
 const reasoningModel = /(^|\/)(o\d+(-|$)|gpt-[5-9](?!.*chat)|deepseek-reasoner|deepseek-r\d)/i
 
-/** Finds the time-outs of a model: what is set for it, else for its provider, else for all, else the default of its kind. */
+/**
+ * Finds the time-outs of a model: what is set for it, else for its provider, else for all, else the default of its
+ * kind.
+ */
 export function createTimeoutLookup(options: {
   timeouts: Partial<AiTimeouts>
   /** By provider. */

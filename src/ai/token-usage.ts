@@ -4,8 +4,8 @@ import type { ChatMessage } from './model-call.ts'
 export type CountedUsage = ReportedUsage & { estimated: boolean }
 
 /**
- * The provider's figures where it gave some (an explicit zero is one); else an estimate: four UTF-8 bytes a token, rounded up. That is close
- * for English and errs upwards for most other text, which is the right side for what is spent.
+ * The provider's figures where it gave some (an explicit zero is one); else an estimate, marked as such: four UTF-8 bytes
+ * a token, rounded up. That is close for English prose and too low for code and for scripts with short tokens.
  */
 export function countUsage(
   reported: ReportedUsage | null,

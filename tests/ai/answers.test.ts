@@ -190,7 +190,7 @@ test.each([
 
 test('does not wait long for an end that does not come behind the finish reason', async () => {
   await using server = await startModelServer()
-  const ai = createTestAi({ a: server }, { timeouts: { idleMs: 100 } })
+  const ai = createTestAi({ a: server }, { timeouts: { idleMs: 300 } })
   server.reply(stream(text('whole'), finish(), { do: 'stall' }))
 
   const seen = await callModel(ai)

@@ -14,6 +14,7 @@ const on = (model: string, response: object, more: object = {}): { match: object
 
 let mock: OpenAiMock
 let ai: AiClient
+let hasty: AiClient
 
 beforeAll(async () => {
   mock = await startOpenAiMock([
@@ -34,17 +35,17 @@ beforeAll(async () => {
     on('wrong', error(400, 'invalid_value')),
     on('json', { content: '{"ok":true}' }),
   ])
-  ai = createTestAi(
+  const providers = [{ name: 'openai', baseUrl: mock.baseUrl, apiKey: 'mock' }]
+  ai = createTestAi({}, { providers })
+  hasty = createTestAi(
     {},
-    {
-      providers: [{ name: 'openai', baseUrl: mock.baseUrl, apiKey: 'mock' }],
-      timeouts: { ...testTimeouts, firstTokenMs: 500, connectMs: 500, totalMs: 900 },
-    },
+    { providers, timeouts: { ...testTimeouts, totalMs: 950 }, modelTimeouts: { 'openai/slow': { firstTokenMs: 200 } } },
   )
 })
 
 afterAll(async () => {
   await ai.close()
+  await hasty.close()
   await mock.close()
 })
 
@@ -73,15 +74,12 @@ test('parses structured output', async () => {
 })
 
 test.each([
-  ['slow', 'first_token_timeout', 1],
   ['reset', 'connection_failed', 3],
   ['malformed', 'malformed_stream', 3],
   ['down', 'overloaded', 3],
   ['broke', 'quota_exhausted', 1],
   ['locked', 'authentication_failed', 1],
   ['long', 'context_length_exceeded', 1],
-  // It asks for a second of patience, which is longer than the deadline.
-  ['limited', 'rate_limited', 1],
 ])('an answer of "%s" is replaced unseen by that of the next model', async (model, outcome, tries) => {
   const seen = await callModel(ai, { models: [`openai/${model}`, 'openai/whole'] })
 
@@ -90,6 +88,15 @@ test.each([
     ...Array.from({ length: tries }, () => `openai/${model} ${outcome}`),
     'openai/whole succeeded',
   ])
+})
+
+test.each([
+  ['slow', 'first_token_timeout'],
+  // It asks for a second of patience, which is longer than the deadline.
+  ['limited', 'rate_limited'],
+])('an answer of "%s" is not waited for', async (model, outcome) => {
+  const seen = await callModel(hasty, { models: [`openai/${model}`, 'openai/whole'] })
+  expect(outcomes(seen)).toEqual([`openai/${model} ${outcome}`, 'openai/whole succeeded'])
 })
 
 test.each(['truncated', 'disconnected'])('an answer that is %s starts again on the next model', async (model) => {

@@ -82,7 +82,8 @@ test('fails when no model gives a valid answer, with what each may have cost', a
   ])
 })
 
-const { compile } = createOutputSchemas()
+const outputSchemas = createOutputSchemas()
+const compile = (schema: unknown, field?: string) => outputSchemas.compile(schema, field)
 
 test('a value of null is one', () => {
   expect(compile({ type: 'null' }).check('null')).toEqual({ ok: true, value: null })

@@ -124,8 +124,11 @@ export async function startModelServer(): Promise<ModelServer> {
         receivedAtMs,
         wroteAtMs: [],
         hungUp: false,
-        closed: once(response, 'close').then(() => {
-          seen.hungUp = !response.writableEnded && !stage.isCutByUs
+        closed: new Promise((resolve) => {
+          response.once('close', () => {
+            seen.hungUp = !response.writableEnded && !stage.isCutByUs
+            resolve()
+          })
         }),
       }
       const stage: Stage = { response, seen, signal: stopping.signal, isCutByUs: false }

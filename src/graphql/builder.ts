@@ -22,7 +22,7 @@ import { validationError } from './validation-error.ts'
  *   anything else was refused as BAD_USER_INPUT with the argument's path.
  * - `first` and `last` are in 0…100; `after` and `before` of a connection are the cursor of a row's `id`, unless the field
  *   says `extensions: { ownCursor: true }` and checks its cursors itself.
- * - `validate: zodSchema` on an argument, an input field or an input type; all problems come in one error.
+ * - `validate: zodSchema` on an input type names all problems in one error; on its fields one by one, only the first.
  */
 export const builder = new SchemaBuilder<{
   Context: GraphQLContext

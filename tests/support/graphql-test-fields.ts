@@ -32,11 +32,15 @@ const TestPersonRef = builder.prismaNode('User', {
 
 const TestInput = builder.inputType('TestInput', {
   description: 'For tests.',
+  validate: z.looseObject({
+    name: z.string().min(2, 'At least two characters.').nullish(),
+    short: z.string().max(3, 'At most three characters.').nullish(),
+  }),
   fields: (t) => ({
     personId: t.globalID({ for: TestPersonRef, description: 'For tests.' }),
     personIds: t.globalIDList({ for: TestPersonRef, description: 'For tests.' }),
-    name: t.string({ description: 'For tests.', validate: z.string().min(2, 'At least two characters.') }),
-    short: t.string({ description: 'For tests.', validate: z.string().max(3, 'At most three characters.') }),
+    name: t.string({ description: 'For tests.' }),
+    short: t.string({ description: 'For tests.' }),
     json: t.field({ type: 'JSON', description: 'For tests.' }),
     at: t.field({ type: 'DateTime', description: 'For tests.' }),
     count: t.int({ description: 'For tests.' }),

@@ -743,6 +743,12 @@ ALTER TABLE "audit_event" ADD CONSTRAINT "audit_event_actor_id_fkey" FOREIGN KEY
 
 -- What follows Prisma's datamodel cannot say. tests/platform/database/schema-drift.test.ts holds the two together.
 
+-- Lists: Prisma makes them nullable, and never stores null itself.
+ALTER TABLE "api_key" ALTER COLUMN "scopes" SET NOT NULL;
+ALTER TABLE "agent" ALTER COLUMN "models" SET NOT NULL;
+ALTER TABLE "webhook" ALTER COLUMN "events" SET NOT NULL;
+ALTER TABLE "process" ALTER COLUMN "roles" SET NOT NULL;
+
 -- At most one of these each.
 CREATE UNIQUE INDEX "key_row_current_key" ON "key_row" ("purpose") WHERE "state" = 'CURRENT';
 CREATE UNIQUE INDEX "alert_firing_key" ON "alert" ("rule") WHERE "state" = 'FIRING';

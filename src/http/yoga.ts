@@ -50,6 +50,8 @@ export function createOperationAnswers(deps: OperationAnswersDeps): OperationAns
 
   return {
     async answer({ request, response }, operation, caller) {
+      // Yoga makes a URL of what the caller says our host is called, and answers with a stack where that is none.
+      request.headers.host = 'localhost'
       await yoga(request, response, { operation, caller, response })
     },
     cutStreams() {

@@ -9,7 +9,7 @@ afterAll(() => app[Symbol.asyncDispose]())
 const json = { 'content-type': 'application/json' }
 const graphqlResponse = 'application/graphql-response+json'
 
-const post = (body: string | Uint8Array, headers: Record<string, string> = json): Promise<Response> =>
+const post = (body: string | Uint8Array<ArrayBuffer>, headers: Record<string, string> = json): Promise<Response> =>
   app.request('/graphql', { method: 'POST', headers, body })
 const get = (query: Record<string, string>, headers: Record<string, string> = {}): Promise<Response> =>
   app.request(`/graphql?${new URLSearchParams(query)}`, { headers })

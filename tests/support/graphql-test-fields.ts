@@ -10,12 +10,12 @@ import { ConflictError, NotFoundError } from '../../src/lib/errors.ts'
 export const secretOfBug = 'SELECT password_hash FROM user'
 
 /** What the test fields have done; emits an event for each. */
-class Probe extends EventEmitter<{ started: []; pulled: [number]; ended: [string]; counted: [] }> {
+class Probe extends EventEmitter<{ started: []; pulled: [number]; ended: [string]; released: [] }> {
   pulls = 0
   count = 0
 
   /** Resolves when it happens, from now on; rejects after `ms`. */
-  async next(event: 'started' | 'ended' | 'counted', ms = 5_000): Promise<unknown> {
+  async next(event: 'started' | 'ended', ms = 5_000): Promise<unknown> {
     return once(this, event, { signal: AbortSignal.timeout(ms) })
   }
 }
@@ -111,8 +111,17 @@ builder.mutationFields((t) => ({
     skipTypeScopes: true,
     resolve: () => {
       probe.count += 1
-      probe.emit('counted')
       return probe.count
+    },
+  }),
+  testUntilReleased: t.string({
+    description: 'For tests.',
+    skipTypeScopes: true,
+    resolve: async () => {
+      const released = once(probe, 'released')
+      probe.emit('started')
+      await released
+      return 'released'
     },
   }),
   testSlow: t.string({

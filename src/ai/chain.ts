@@ -24,7 +24,7 @@ export type ChainOptions = {
   hops: readonly Hop[]
   request: ModelRequest
   outputSchema: OutputSchema | null
-  /** Aborts the call: the connection is closed at once, and the next step of the iteration throws. */
+  /** Aborts the call: the connection is closed at once, and the iteration ends by throwing. */
   signal: AbortSignal
 }
 
@@ -117,10 +117,7 @@ async function* attemptEvents(
   const started: AiEvent = { type: 'started', model, reason: call.restartReason }
   let text = ''
   for await (const delta of attempt.texts()) {
-    if (text === '') {
-      call.shownText = ''
-      yield started
-    }
+    if (text === '') yield started
     text += delta
     call.shownText = text
     yield { type: 'delta', text: delta }

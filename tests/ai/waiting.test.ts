@@ -7,6 +7,7 @@ import {
   answer,
   chunk,
   done,
+  end,
   finish,
   httpError,
   raw,
@@ -113,7 +114,7 @@ test('takes the status of an error for what it says when its body has no end', a
 test('comments do not keep an answer alive that has stalled', async () => {
   await using server = await startModelServer()
   const ai = createTestAi({ a: server }, { timeouts: { idleMs: 150 } })
-  server.reply(stream(text('Half'), ...comments, stall))
+  server.reply(stream(text('Half'), ...Array.from({ length: 10 }, () => comments).flat(), finish(), done))
 
   expect(outcomes(await callModel(ai))).toEqual(['a/m idle_timeout'])
 })
@@ -140,15 +141,14 @@ test('a caller that is slow to take the text is not taken for a provider that is
   await using server = await startModelServer()
   const ai = createTestAi({ a: server }, { timeouts: { idleMs: 250 } })
   server.reply(answer('one ', 'two ', 'three'))
-  let isFirst = true
+  let deltas = 0
 
   const seen = await callModel(
     ai,
     {},
     {
       onEvent: async (event) => {
-        if (event.type !== 'delta' || !isFirst) return
-        isFirst = false
+        if (event.type !== 'delta' || ++deltas !== 2) return
         await new Promise((resolve) => setTimeout(resolve, 600))
       },
     },
@@ -218,6 +218,34 @@ test('an abort in the middle closes the connection and tells what was shown and 
   ])
   await server.requests[0]?.closed
   expect(server.requests[0]?.hungUp).toBe(true)
+})
+
+test('an abort between the announcement of a new run and its text shows nothing of the one before', async () => {
+  await using first = await startModelServer()
+  await using second = await startModelServer()
+  const ai = createTestAi({ a: first, b: second })
+  first.reply(stream(text('Half of it'), end))
+  second.reply(stream(text('Anew'), stall))
+  const abort = new AbortController()
+
+  const seen = await callModel(
+    ai,
+    {},
+    {
+      signal: abort.signal,
+      onEvent: (event) => {
+        if (event.type === 'started' && event.model === 'b/m') abort.abort()
+      },
+    },
+  )
+
+  expect(seen.events).toEqual([
+    'started a/m',
+    'text Half of it',
+    expect.stringMatching(/^started b\/m because/),
+    'text Anew',
+  ])
+  expect(seen.error).toMatchObject({ kind: 'aborted', partialText: 'Anew' })
 })
 
 test('an abort is heard while nothing comes', async () => {

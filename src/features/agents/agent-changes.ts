@@ -38,7 +38,7 @@ export async function changeAgent(
                                 (a.name, a.description, a.instructions, a.models, a.temperature, a.max_output_tokens,
                                  a.output_schema, a.concurrency, a.max_attempts, a.retry_initial_delay_ms,
                                  a.retry_max_delay_ms, a.timeout_ms, a.crash_policy))::int,
-                   ${now}
+                   ${now}::timestamptz
               FROM (SELECT ${JSON.stringify(toColumns(changes))}::jsonb AS patch) AS p,
                    LATERAL jsonb_populate_record(a, p.patch) AS n)
      WHERE a.id = ${agentId}::uuid

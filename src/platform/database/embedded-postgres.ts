@@ -23,7 +23,7 @@ export interface EmbeddedPostgres {
 }
 
 export type EmbeddedWorkerData = { dataFolder: string; socketPath: string; idleInTransactionMs: number }
-export type EmbeddedWorkerMessage = 'ready' | 'closed'
+export type EmbeddedWorkerMessage = 'ready' | { broken: string }
 
 // The first start takes 5 s here (initdb); a slow machine is no error.
 const startLimitMs = 120_000
@@ -89,24 +89,30 @@ async function startWorker(
 ): Promise<{ stop(): Promise<void> }> {
   const worker = createWorker(workerData)
   let stopping = false
-  let starting = true
+  let isReady = false
   let failure: Error | null = null
+  const ready = new Promise<null>((finish) => {
+    worker.on('message', (message: EmbeddedWorkerMessage) => {
+      if (message === 'ready') finish(null)
+      else failure = new Error(message.broken)
+    })
+  })
   worker.on('error', (error) => (failure = error instanceof Error ? error : new Error(String(error))))
   const exited = new Promise<Error>((finish) => {
     worker.once('exit', (code) => {
-      const error = new Error(`The embedded Postgres stopped (code ${code}).`, { cause: failure })
+      const reason = failure === null ? `code ${code}` : failure.message
+      const error = new Error(`The embedded Postgres stopped: ${reason}`, { cause: failure })
       finish(error)
-      if (!stopping && !starting) onCrash(error)
+      if (isReady && !stopping) onCrash(error)
     })
   })
-  const ready = new Promise<null>((finish) => worker.once('message', () => finish(null)))
   const problem = await within(startLimitMs, Promise.race([ready, exited]))
-  starting = false
   if (problem !== null) {
     stopping = true
     await worker.terminate()
     throw problem === 'late' ? new Error(`The embedded Postgres did not start within ${startLimitMs} ms.`) : problem
   }
+  isReady = true
   return {
     async stop() {
       stopping = true

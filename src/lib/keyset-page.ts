@@ -27,6 +27,8 @@ export type Page<Row> = {
 
 export const defaultPageSize = 20
 
+const endOfTimeMs = Date.UTC(9999, 11, 31)
+
 /** Reads the arguments of a connection. Throws BadUserInputError naming `after` or `before` for a cursor that is not ours. */
 export function parsePageArguments({ first, after, last, before }: PageArguments): PageRequest {
   const backward = last != null || before != null
@@ -67,9 +69,10 @@ function pageCursor({ createdAt, id }: PagePosition): string {
 function parseCursor(field: 'after' | 'before', cursor: string | null | undefined): PagePosition | null {
   if (cursor == null) return null
   const [ms = '', id = ''] = Buffer.from(cursor, 'base64url').toString('utf8').split(':')
-  const position = { createdAt: new Date(/^-?\d{1,15}$/.test(ms) ? Number(ms) : NaN), id }
-  // Decoding skips what it does not know: only the one form that we give out is ours.
-  const isOurs = isUuid(id) && !Number.isNaN(position.createdAt.getTime()) && pageCursor(position) === cursor
+  const createdMs = /^\d{1,15}$/.test(ms) ? Number(ms) : Infinity
+  const position = { createdAt: new Date(createdMs), id }
+  // Decoding skips what it does not know: only the one form that we give out is ours, and only a time that Postgres has.
+  const isOurs = isUuid(id) && createdMs <= endOfTimeMs && pageCursor(position) === cursor
   if (isOurs) return position
   throw new BadUserInputError(field, `${field}: This is not a cursor of this list.`)
 }

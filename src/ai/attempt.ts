@@ -29,6 +29,7 @@ export function createAttempt(deps: AttemptDeps, options: AttemptOptions): Attem
     const watchdog = createWatchdog({ clock: deps.clock, timeouts: hop.timeouts, deadlineMs, giveUp: close })
     const forget = deps.connections.watch(options.id, () => watchdog.connected())
     const run = startRun(deps, options)
+    let isRead = false
     try {
       const response = await open(run, upstream.signal)
       watchdog.connected()
@@ -36,6 +37,7 @@ export function createAttempt(deps: AttemptDeps, options: AttemptOptions): Attem
         run.firstTextAtMs ??= deps.clock.monotonicMs()
         yield text
       }
+      isRead = true
       result = endComplete(run)
     } catch (error) {
       result = endBroken(run, error, { watchdog, signal })
@@ -43,7 +45,8 @@ export function createAttempt(deps: AttemptDeps, options: AttemptOptions): Attem
       forget()
       watchdog.stop()
       signal.removeEventListener('abort', close)
-      close()
+      // An abort costs 0.2 ms (two DOMExceptions with their stacks): not when the body was read to its end.
+      if (!isRead) close()
     }
   }
 

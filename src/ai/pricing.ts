@@ -1,4 +1,5 @@
 import { calcPrice, findProvider, type Provider } from '@pydantic/genai-prices'
+import { LRUCache } from 'lru-cache'
 import type { ReportedUsage } from './chat-chunk.ts'
 import type { ModelName } from './model-call.ts'
 import type { ResolvedModel } from './model-directory.ts'
@@ -18,6 +19,7 @@ export interface Pricing {
 }
 
 const nanoUsdPerUsd = 1e9
+const maxFoundModels = 500
 const tokensPerPrice = 1e6
 
 /**
@@ -38,12 +40,25 @@ export function createPricing(options: {
         (baseUrl === null ? findProvider({ providerId: 'openai' }) : findProvider({ providerApiUrl: baseUrl })),
     ]),
   )
+  const found = new LRUCache<ModelName, { provider: Provider | null }>({ max: maxFoundModels })
+
+  /** The provider with nothing but the price of this model in it, or null: a search through all of them takes 0.06 ms. */
+  function providerOf({ name, provider, model }: ResolvedModel): Provider | null {
+    const known = found.get(name)
+    if (known !== undefined) return known.provider
+    const all = listed.get(provider)
+    const match = all === undefined ? null : calcPrice({ input_tokens: 0 }, model, { provider: all })
+    const only = match === null ? null : { ...match.provider, models: [match.model] }
+    found.set(name, { provider: only })
+    return only
+  }
+
   return {
     costNanoUsd(model, usage, at) {
       const own = overrides[model.name]
       if (own !== undefined) return costAt(own, usage)
-      const provider = listed.get(model.provider)
-      if (provider === undefined) return null
+      const provider = providerOf(model)
+      if (provider === null) return null
       const counts = {
         input_tokens: usage.inputTokens,
         cache_read_tokens: usage.cachedInputTokens,

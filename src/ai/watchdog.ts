@@ -47,6 +47,7 @@ export function createWatchdog({ clock, timeouts, deadlineMs, giveUp }: Watchdog
   let expired: WatchPhase | 'deadline' | null = null
   let isReading = true
   let isFresh = false
+  const shorterAtFirst = timeouts.connectMs < timeouts.firstTokenMs ? 'connect' : 'first_token'
   let limitMs = startedMs + Math.min(timeouts.connectMs, timeouts.firstTokenMs)
   let firesAtMs = 0
   let timer: NodeJS.Timeout | undefined
@@ -62,7 +63,7 @@ export function createWatchdog({ clock, timeouts, deadlineMs, giveUp }: Watchdog
   function look(): void {
     const nowMs = clock.monotonicMs()
     if (nowMs >= deadlineMs) expired = 'deadline'
-    else if (isReading && nowMs >= limitMs) expired = phase
+    else if (isReading && nowMs >= limitMs) expired = phase === 'connect' ? shorterAtFirst : phase
     if (expired === null) arm(nowMs)
     else giveUp()
   }

@@ -2,6 +2,7 @@ import { lexicographicSortSchema, printSchema, type GraphQLSchema } from 'graphq
 import '../features/accounts/accounts.graphql.ts'
 import '../features/agents/agents.graphql.ts'
 import '../features/completions/completions.graphql.ts'
+import '../features/tasks/task-events.graphql.ts'
 import '../features/tasks/task-lists.graphql.ts'
 import '../features/tasks/task-streams.graphql.ts'
 import '../features/tasks/tasks.graphql.ts'

@@ -31,7 +31,7 @@ export function createTaskSchema({ maxPromptBytes }: { maxPromptBytes: number })
     agentId: z.string(),
     prompt: longText(maxPromptBytes),
     name: nameText(taskLimits.nameLength).nullish(),
-    input: jsonValue(taskLimits.inputBytes),
+    input: jsonValue(taskLimits.inputBytes).optional(),
     priority: integerIn(taskLimits.priority).nullish(),
     runAt: z.date().nullish(),
     maxAttempts: integerIn(agentLimits.maxAttempts).nullish(),

@@ -163,7 +163,7 @@ function apply(item: z.infer<typeof streamItem>['taskStream'], reading: Reading,
       write(`\n-- the answer starts again: ${item.reason} --\n`)
       break
     case 'TaskChanged':
-      write(`[${item.event.status}] `)
+      write(`\n[${item.event.status}]`)
       break
     case 'CaughtUp':
     case 'Heartbeat':

@@ -17,7 +17,7 @@ export const agentLimits = {
   modelNameLength: 200,
   temperature: { min: 0, max: 2 },
   maxOutputTokens: { min: 1, max: 1_000_000 },
-  outputSchemaBytes: 65_536,
+  outputSchemaBytes: 32_768,
   concurrency: { min: 1, max: 1_000 },
   maxAttempts: { min: 1, max: 20 },
   initialDelayMs: { min: 0, max: 600_000 },

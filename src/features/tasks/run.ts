@@ -63,7 +63,7 @@ export async function run(claimed: ClaimedRun, control: AbortController, deps: R
   } finally {
     clearTimeout(timeout)
   }
-  const finished = await output.finish()
+  const finished = finalOutput(claimed, outcome, await output.finish())
   return describeEnd(claimed, { outcome, finished, stopped: control.signal.reason }, deps)
 }
 
@@ -95,6 +95,14 @@ async function ask(
     }
   }
   throw new Error('the AI client ended a stream without an answer or an error')
+}
+
+// An empty answer voids the text of the runs before it, as any other does; only there is no text that would say so.
+function finalOutput({ lastSegment }: ClaimedRun, outcome: Outcome, finished: FinishedOutput): FinishedOutput {
+  const latest = finished.segment?.segment ?? lastSegment
+  if (!('answer' in outcome) || outcome.answer.text !== '' || latest === 0) return finished
+  const { model } = outcome.answer
+  return { segment: { segment: latest + 1, model, reason: 'The answer is empty.', text: '' }, tail: null }
 }
 
 /** `stopped` is the reason of the signal: a RunStopped, an AppError when the output cannot be kept, or undefined. */

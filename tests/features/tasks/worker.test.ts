@@ -3,6 +3,7 @@ import { startTestApp, type TestApp, type TestUser } from '../../support/test-ap
 import {
   answer,
   chunk,
+  cut,
   hold,
   httpError,
   silence,
@@ -279,6 +280,19 @@ test('stores text that Postgres cannot, with replacements', async () => {
   models.reply(answer('a\u0000b', '\ud83d', '\ude00', '\ud83d!'))
 
   expect((await ended(await submit(await createAgent()))).output).toBe('a\ufffdb😀\ufffd!')
+})
+
+test('an empty answer leaves nothing of what came before it', async () => {
+  models.reply(
+    stream(chunk({ role: 'assistant' }), text('half an ans'), cut),
+    stream(chunk({ role: 'assistant' }), finish()),
+  )
+  const id = await submit(await createAgent())
+  const reader = createReader(id)
+  await reader.read(app, user.token)
+
+  expect(await read(id)).toMatchObject({ status: 'SUCCEEDED', output: '' })
+  expect(reader.text).toBe('')
 })
 
 test('gives the same task for the same idempotency key, and refuses another body', async () => {

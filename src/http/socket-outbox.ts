@@ -3,11 +3,13 @@ import type { WebSocket } from 'ws'
 /** Close code 1013, "try again later": graphql-ws clients come back on it. */
 export const tryAgainLater = 1013
 
-export type OutboxLimits = {
+export type OutboxOptions = {
   /** How much may wait for a reader who does not read. */
   maxBufferedBytes: number
   /** How long one message may wait. */
   maxStallMs: number
+  /** Called when the reader is cut off. The socket may take long to close: nobody reads that it is to. */
+  onCutOff: () => void
 }
 
 /**
@@ -16,12 +18,20 @@ export type OutboxLimits = {
  */
 export function createOutbox(
   socket: WebSocket,
-  { maxBufferedBytes, maxStallMs }: OutboxLimits,
+  { maxBufferedBytes, maxStallMs, onCutOff }: OutboxOptions,
 ): { send: (text: string) => Promise<void> } {
   let waiting = 0
   let stall: NodeJS.Timeout | undefined
+  // What cannot be sent any more waits for the close, which ends its source. If it returned at once, a source that never runs dry
+  // would be read in a loop that leaves the close no turn.
+  const closed = new Promise<void>((resolve) => socket.once('close', () => resolve()))
 
-  const cutOff = (): void => socket.close(tryAgainLater, 'Reading too slowly')
+  socket.once('close', () => clearTimeout(stall))
+
+  function cutOff(): void {
+    socket.close(tryAgainLater, 'Reading too slowly')
+    onCutOff()
+  }
 
   function restartStallTimer(): void {
     clearTimeout(stall)
@@ -30,19 +40,15 @@ export function createOutbox(
 
   return {
     send(text) {
-      if (socket.readyState !== socket.OPEN) return Promise.resolve()
-      if (socket.bufferedAmount > maxBufferedBytes) {
-        cutOff()
-        return Promise.resolve()
-      }
+      if (socket.readyState === socket.OPEN && socket.bufferedAmount > maxBufferedBytes) cutOff()
+      if (socket.readyState !== socket.OPEN) return closed
       return new Promise((resolve) => {
         waiting += 1
         if (waiting === 1) restartStallTimer()
-        // A failed write closes the socket; `close` then ends everything that waits for it.
-        socket.send(text, () => {
+        socket.send(text, (error) => {
           waiting -= 1
           restartStallTimer()
-          resolve()
+          resolve(error ? closed : undefined)
         })
       })
     },

@@ -52,7 +52,7 @@ type Connection = {
   socket: WebSocket
   client: Client
   authentication: Authentication | null
-  /** Aborted when the socket is closed. */
+  /** Aborted when the socket is closed, or will be. */
   closed: AbortSignal
 }
 
@@ -115,7 +115,7 @@ export function createWebSockets(deps: WebSocketsDeps, options: WebSocketsOption
     // One listener for each operation, and a socket may have many.
     setMaxListeners(0, closed.signal)
     const connection = { socket, client: deps.clientOf(request), authentication: null, closed: closed.signal }
-    const outbox = createOutbox(socket, options)
+    const outbox = createOutbox(socket, { ...options, onCutOff: () => closed.abort() })
     const handleClose = protocol.opened(
       {
         protocol: socket.protocol,

@@ -4,6 +4,7 @@ import type { Database } from '../../../src/platform/database/database.ts'
 import { createLogger } from '../../../src/platform/logger.ts'
 import {
   createOutputWriter,
+  type FinishedOutput,
   type OutputLimits,
   type OutputWriter,
   type RunOutput,
@@ -269,6 +270,34 @@ test('bounds the text of all runs together, and gives room back when a run is ov
 
   expect(writer.refused).toHaveLength(1)
   expect((await outputs[2]?.finish())?.segment?.text).toBe('12345678')
+})
+
+test('finishes with what the flush in flight leaves over', async () => {
+  let finishing: Promise<FinishedOutput> | null = null
+  let finish = (): Promise<FinishedOutput> => Promise.reject(new Error('too early'))
+  await using writer = startWriter({
+    db: watched(db, async (send) => {
+      const rows = send()
+      await Promise.resolve()
+      finishing = finish()
+      return rows
+    }),
+  })
+  const run = await claimRun()
+  const output = writer.open(run)
+  finish = () => {
+    output.append(', late')
+    return output.finish()
+  }
+  output.begin('m', null)
+  output.append('in flight')
+  await writer.published(1)
+
+  expect(await finishing).toMatchObject({
+    segment: { text: 'in flight, late' },
+    tail: { offset: 9, text: ', late' },
+  })
+  expect(await readChunks(run)).toEqual([[1, 0, 'in flight']])
 })
 
 test('waits for the flush in flight, and writes no more once closed', async () => {

@@ -6,7 +6,7 @@ import { terminalStatuses } from '../../../src/features/tasks/task-messages.ts'
 import { findPostgres, startPostgresServer } from '../../support/postgres-server.ts'
 import { startTestDatabase, type TestDatabase } from '../../support/test-database.ts'
 import { seededRandom } from './streams-factory.ts'
-import { inTime, startStreams, type HarnessOptions, type StreamHarness } from './streams-harness.ts'
+import { inTime, losing, startStreams, type HarnessOptions, type StreamHarness } from './streams-harness.ts'
 
 const pieces = ['a', 'word ', 'é', '😀', '\uD83D', '\uDE00', '\0', '"\\{}', '\n', 'x'.repeat(3_000)]
 
@@ -74,7 +74,7 @@ function exactness(startDatabase: () => Promise<TestDatabase>): void {
 
 function lossy(seed: number, rate: number): Omit<HarnessOptions, 'db'> {
   const random = seededRandom(seed)
-  return { isLost: () => random() < rate, timings: { headPollMs: 30, reorderMs: 5 } }
+  return { ...losing(() => random() < rate), timings: { headPollMs: 30, reorderMs: 5 } }
 }
 
 async function writeTask(

@@ -7,7 +7,7 @@ import { feedCursor, taskCursor } from '../../../src/features/tasks/task-cursor.
 import type { FeedFilter } from '../../../src/features/tasks/workspace-feed.ts'
 import { startTestDatabase, type TestDatabase } from '../../support/test-database.ts'
 import { seededRandom } from './streams-factory.ts'
-import { inTime, readUntil, startStreams, type StreamHarness } from './streams-harness.ts'
+import { inTime, losing, readUntil, startStreams, type StreamHarness } from './streams-harness.ts'
 
 let db: TestDatabase
 beforeAll(async () => {
@@ -181,7 +181,7 @@ test.each<[string, number, number]>([
   const isLost = seededRandom(seed)
   await using harness = await startStreams({
     db,
-    isLost: () => isLost() < rate,
+    ...losing(() => isLost() < rate),
     timings: { headPollMs: 30, reorderMs: 5 },
     maxQueuedSignals: 20,
   })

@@ -24,19 +24,21 @@ export type HarnessOptions = {
   db: Database
   timings?: Partial<StreamTimings>
   maxQueuedSignals?: number
-  /** Says which messages are lost on their way. Default: none. */
-  isLost?: (topic: string) => boolean
+  /** Carries a message over the line: now, later, or never. Default: now. */
+  carry?: (send: () => Promise<void>) => Promise<void>
+}
+
+/** Loses the messages for which `isLost` says so. */
+export function losing(isLost: () => boolean): Pick<HarnessOptions, 'carry'> {
+  return { carry: async (send) => (isLost() ? undefined : send()) }
 }
 
 export async function startStreams(options: HarnessOptions): Promise<StreamHarness> {
-  const { db, timings, maxQueuedSignals, isLost = () => false } = options
+  const { db, timings, maxQueuedSignals, carry = (send) => send() } = options
   const logger = createLogger({ level: 'error' })
   const { events, subscriptions } = counted(createInProcessEvents())
-  const lossy: Events = {
-    ...events,
-    publish: async (topic, message) => (isLost(topic) ? undefined : events.publish(topic, message)),
-  }
-  const publisher = createTaskPublisher({ events: lossy, logger })
+  const line: Events = { ...events, publish: (topic, message) => carry(() => events.publish(topic, message)) }
+  const publisher = createTaskPublisher({ events: line, logger })
   const writer = createOutputWriter({ db, publisher, logger, random: Math.random })
   const deps = {
     db,

@@ -4,7 +4,7 @@ import { newId } from '../../../src/lib/ids.ts'
 import type { TaskStreamItem } from '../../../src/features/tasks/stream-items.ts'
 import { taskCursor } from '../../../src/features/tasks/task-cursor.ts'
 import { startTestDatabase, type TestDatabase } from '../../support/test-database.ts'
-import { inTime, readUntil, startStreams, type StreamHarness } from './streams-harness.ts'
+import { inTime, losing, readUntil, startStreams, type StreamHarness } from './streams-harness.ts'
 
 let db: TestDatabase
 beforeAll(async () => {
@@ -269,7 +269,7 @@ test('gives a heartbeat with the cursor when nothing comes, and not for the poll
 
 test('a lost last message is made up for by the next comparison of heads', async () => {
   let isLost = false
-  await using harness = await startStreams({ db, timings: { headPollMs: 50 }, isLost: () => isLost })
+  await using harness = await startStreams({ db, timings: { headPollMs: 50 }, ...losing(() => isLost) })
   const { output, open, run } = await startRun(harness, 'hello')
   const stream = await open(null)
   await readUntil(stream, isCaughtUp)

@@ -3,7 +3,6 @@ import { builder } from '../../graphql/builder.ts'
 import { requireViewer } from '../accounts/viewer.ts'
 import { agentLimits } from '../agents/agent-limits.ts'
 import { AgentRef } from '../agents/agent.graphql.ts'
-import { feedHeadsFirst } from '../workspaces/feed-order.graphql.ts'
 import { taskLimits } from './new-task.ts'
 import { TaskRef } from './task.graphql.ts'
 
@@ -13,11 +12,10 @@ builder.queryField('task', (t) =>
     nullable: true,
     description: 'A task; null when it does not exist or is not yours.',
     args: { id: t.arg.globalID({ for: TaskRef, required: true, description: 'Which task.' }) },
-    resolve: async (query, _root, { id }, context, info) => {
-      const { userId } = requireViewer(context.viewer)
-      await feedHeadsFirst(context, info)
+    resolve: (query, _root, { id }, { viewer, services }) => {
+      const { userId } = requireViewer(viewer)
       const where = { id: id.id, workspace: { members: { some: { userId } } } }
-      return context.services.db.prisma.task.findFirst({ ...query, where })
+      return services.db.prisma.task.findFirst({ ...query, where })
     },
   }),
 )

@@ -2,12 +2,13 @@ import { closeSync, readdirSync, readlinkSync } from 'node:fs'
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import pg from 'pg'
-import { expect, test } from 'vitest'
+import { afterAll, beforeAll, expect, test } from 'vitest'
 import { createDatabase } from '../../../src/platform/database/create-database.ts'
 import { findLockOwner } from '../../../src/platform/database/data-directory-lock.ts'
 import { connectionStringOf, startEmbeddedPostgres } from '../../../src/platform/database/embedded-postgres.ts'
 import { startChildProcess } from '../../support/child-process.ts'
 import { copyTemplateDataDirectory, databaseOptions, makeDataDirectory } from '../../support/test-database.ts'
+import type { DataDirectory } from '../../support/test-database.ts'
 
 const inserter = new URL('fixtures/insert-for-ever.ts', import.meta.url)
 
@@ -24,6 +25,18 @@ async function startCopy(options: { dataDirectory: string; idleInTransactionMs?:
   const postgres = await startEmbeddedPostgres({ idleInTransactionMs: 60_000, ...options, onCrash: (e) => crashed(e) })
   return { ...postgres, crash, [Symbol.asyncDispose]: () => postgres.close() }
 }
+
+// For tests that leave it as it was.
+let shared: Awaited<ReturnType<typeof startCopy>>
+let sharedData: DataDirectory
+beforeAll(async () => {
+  sharedData = await copyTemplateDataDirectory()
+  shared = await startCopy(sharedData)
+})
+afterAll(async () => {
+  await shared.close()
+  await sharedData[Symbol.asyncDispose]()
+})
 
 test('loses nothing that was acknowledged when its process is killed', { timeout: 60_000 }, async () => {
   await using data = await copyTemplateDataDirectory()
@@ -44,9 +57,7 @@ test('loses nothing that was acknowledged when its process is killed', { timeout
 })
 
 test('writes to the disk before it acknowledges', async () => {
-  await using data = await copyTemplateDataDirectory()
-  await using postgres = await startCopy(data)
-  const client = await connect(postgres.connectionString)
+  const client = await connect(shared.connectionString)
   const { rows } = await client.query(
     `SELECT name, setting FROM pg_settings WHERE name IN ('fsync', 'synchronous_commit', 'wal_sync_method') ORDER BY name`,
   )
@@ -59,9 +70,7 @@ test('writes to the disk before it acknowledges', async () => {
 })
 
 test('never lets the statements of two connections mix', async () => {
-  await using data = await copyTemplateDataDirectory()
-  await using postgres = await startCopy(data)
-  const clients = await Promise.all([1, 2, 3].map(() => connect(postgres.connectionString)))
+  const clients = await Promise.all([1, 2, 3].map(() => connect(shared.connectionString)))
   const answers = await Promise.all(
     clients.map(async (client, which) => {
       const seen: unknown[] = []
@@ -81,9 +90,7 @@ test('never lets the statements of two connections mix', async () => {
 })
 
 test('keeps a transaction apart from other connections', async () => {
-  await using data = await copyTemplateDataDirectory()
-  await using postgres = await startCopy(data)
-  const [one, other] = [await connect(postgres.connectionString), await connect(postgres.connectionString)]
+  const [one, other] = [await connect(shared.connectionString), await connect(shared.connectionString)]
   await one.query(`BEGIN; INSERT INTO feature_flag (key, enabled) VALUES ('a', true)`)
   const counting = other.query('SELECT count(*)::int AS count FROM feature_flag')
   await one.query(`INSERT INTO feature_flag (key, enabled) VALUES ('b', true)`)
@@ -93,13 +100,11 @@ test('keeps a transaction apart from other connections', async () => {
 })
 
 test('rolls back and forgets what a connection leaves behind', async () => {
-  await using data = await copyTemplateDataDirectory()
-  await using postgres = await startCopy(data)
-  const leaving = await connect(postgres.connectionString)
+  const leaving = await connect(shared.connectionString)
   await leaving.query({ name: 'left', text: 'SELECT $1::int', values: [1] })
   await leaving.query(`BEGIN; INSERT INTO feature_flag (key, enabled) VALUES ('a', true)`)
   await leaving.end()
-  const next = await connect(postgres.connectionString)
+  const next = await connect(shared.connectionString)
   expect((await next.query('SELECT name FROM pg_prepared_statements')).rows).toEqual([])
   expect((await next.query('SELECT key FROM feature_flag')).rows).toEqual([])
   await next.end()

@@ -11,8 +11,6 @@ export interface OutputBuffer {
   next(maxUnits: number): SegmentText | null
   /** What `next` gave is in rows. */
   confirm(written: SegmentText): void
-  /** Gives up what waits. */
-  dropWaiting(): void
   finish(): FinishedOutput
 }
 
@@ -60,10 +58,6 @@ export function createOutputBuffer({ taskId, attempt, lastSegment }: OutputBuffe
       written.push(text)
       writtenUnits += text.length
       waiting = waiting.slice(text.length)
-    },
-    dropWaiting() {
-      cleaner.end()
-      waiting = ''
     },
     finish() {
       add(cleaner.end())

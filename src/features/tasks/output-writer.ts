@@ -183,7 +183,6 @@ export function createOutputWriter(deps: OutputWriterDeps): OutputWriter {
     } else if (flush.size === 1) {
       for (const run of runs) {
         logger.error({ err: error, taskId: run.lease.taskId }, 'the database refused the output of a run')
-        run.buffer.dropWaiting()
         refuse(run, notStorable(error))
       }
       return

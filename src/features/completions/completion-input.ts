@@ -10,8 +10,9 @@ export const completionLimits = { messages: 200 } as const
 export type CompletionInput = {
   /** The id of the row, not the global id; default: the personal workspace. */
   workspaceId?: string | null | undefined
-  prompt: string
-  /** The conversation so far; the prompt comes after it, as the user's next message. */
+  /** The user's next message, after `messages`; one of the two must be given. */
+  prompt?: string | null | undefined
+  /** The conversation so far. */
   messages?: readonly { role: 'SYSTEM' | 'USER' | 'ASSISTANT'; content: string }[] | null | undefined
   models?: readonly string[] | null | undefined
   temperature?: number | null | undefined
@@ -28,7 +29,7 @@ export function createCompletionSchema({ maxPromptBytes, ...checks }: Completion
   return z
     .object({
       workspaceId: z.string().nullish(),
-      prompt: longText(maxPromptBytes),
+      prompt: longText(maxPromptBytes).nullish(),
       messages: withDefault(
         z.array(message).max(completionLimits.messages, `must be at most ${completionLimits.messages} messages`),
         [],
@@ -39,9 +40,16 @@ export function createCompletionSchema({ maxPromptBytes, ...checks }: Completion
       outputSchema: outputSchema.nullish(),
       onInterrupt: withDefault(z.enum(['RESTART', 'ERROR']), 'RESTART'),
     })
-    .refine(
-      ({ prompt, messages }) =>
-        messages.reduce((bytes, { content }) => bytes + utf8Bytes(content), utf8Bytes(prompt)) <= maxPromptBytes,
-      { path: ['messages'], error: `must have, with the prompt, at most ${maxPromptBytes} bytes` },
-    )
+    .refine(({ prompt, messages }) => typeof prompt === 'string' || messages.length > 0, {
+      path: ['prompt'],
+      error: 'must be given, or messages must be',
+    })
+    .refine(({ prompt, messages }) => totalBytes(prompt ?? '', messages) <= maxPromptBytes, {
+      path: ['messages'],
+      error: `must have, with the prompt, at most ${maxPromptBytes} bytes`,
+    })
+}
+
+function totalBytes(prompt: string, messages: readonly { content: string }[]): number {
+  return messages.reduce((bytes, { content }) => bytes + utf8Bytes(content), utf8Bytes(prompt))
 }

@@ -39,10 +39,12 @@ const CompletionInput = builder.inputType('CompletionInput', {
   description: 'What to ask a model, without an agent.',
   fields: (t) => ({
     workspaceId: t.globalID({ for: WorkspaceRef, description: 'Who pays; default: your personal workspace.' }),
-    prompt: t.string({ required: true, description: 'The question, 1 byte to 256 KiB with all messages.' }),
+    prompt: t.string({
+      description: 'The question, after `messages`; 1 byte to 256 KiB with all of them. One of the two must be given.',
+    }),
     messages: t.field({
       type: [MessageInput],
-      description: 'The conversation before the prompt, at most 200 messages.',
+      description: 'The conversation so far, at most 200 messages.',
     }),
     models: t.stringList({
       description: 'At most 8 "provider/model" names or aliases, tried in this order; default: the server’s.',

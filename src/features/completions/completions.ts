@@ -144,9 +144,10 @@ function createDescriber(completionId: string): (event: AiEvent) => CompletionIt
 
 function toRequest(input: z.output<ReturnType<typeof createCompletionSchema>>): ModelRequest {
   const history = input.messages.map(({ role, content }) => ({ role: modelRoles[role], content }))
+  const next = typeof input.prompt === 'string' ? [{ role: 'user' as const, content: input.prompt }] : []
   return {
     models: input.models,
-    messages: [...history, { role: 'user', content: input.prompt }],
+    messages: [...history, ...next],
     temperature: input.temperature ?? null,
     maxOutputTokens: input.maxOutputTokens ?? null,
     outputSchema: input.outputSchema ?? null,

@@ -1,13 +1,27 @@
 import { randomBytes } from 'node:crypto'
 import { z } from 'zod'
+import { UsageError, type Command } from './command.ts'
 import { createDemoClient, type DemoClient } from './demo-client.ts'
 
-export type DemoOptions = {
+const usage = [
+  'monk demo [<url of a server>]   default: http://127.0.0.1:4000, or MONK_URL',
+  'MONK_DEMO_EMAIL and MONK_DEMO_PASSWORD name an account; default: a new one with a random password',
+]
+
+/** `monk demo`. */
+export const demo: Command = async ({ args, env }) => {
+  const [server = env['MONK_URL'] ?? 'http://127.0.0.1:4000', ...rest] = args
+  if (rest.length > 0 || !URL.canParse(server)) throw new UsageError(usage)
+  const { MONK_DEMO_EMAIL: email, MONK_DEMO_PASSWORD: password } = env
+  const account = email === undefined || password === undefined ? null : { email, password }
+  await runDemo({ url: new URL('/graphql', server).href, account, write: (text) => process.stdout.write(text) })
+}
+
+type DemoOptions = {
   /** The server's GraphQL endpoint. */
   url: string
   /** An account to sign in with, or to sign up when there is none; null: a new one with a random password. */
   account: { email: string; password: string } | null
-  /** Where the demo writes; default: standard output. */
   write: (text: string) => void
 }
 
@@ -70,7 +84,7 @@ type Reading = { text: string; cursor: string | null; pieces: number }
  * Shows the whole system through its public API: an account, an agent, a task, its tokens as they come, a connection that breaks in the
  * middle and is resumed at its cursor, the result and what it cost. Throws when what it assembled is not what the server has.
  */
-export async function runDemo({ url, account, write }: DemoOptions): Promise<void> {
+async function runDemo({ url, account, write }: DemoOptions): Promise<void> {
   const client = createDemoClient(url)
   await authenticate(client, account, write)
   const { createAgent: made } = await client.request(

@@ -8,6 +8,7 @@ import type { Command } from './command.ts'
 
 /** `monk <command> …`. Each is loaded only when it is asked for. */
 const commands: Record<string, () => Promise<Command>> = {
+  demo: async () => (await import('./demo.ts')).demo,
   migrate: async () => (await import('./migrate.ts')).migrate,
 }
 

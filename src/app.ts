@@ -202,8 +202,7 @@ async function startWork(basics: Basics, platform: Platform, engine: TaskEngine)
   if (db.kind === 'embedded') await transitions.expireAllLeases()
   const output = createOutputWriter({ db, publisher, logger, random })
   cleanup.add('output', () => output.close())
-  const announce = announcer.announce
-  const steps = createStepBatcher({ transitions, announce, clock, logger, processId: newId(), leaseMs })
+  const steps = createStepBatcher({ transitions, announcer, clock, logger, processId: newId(), leaseMs })
   cleanup.add('steps', () => steps.close())
   const ledger = createLedger({ db })
   const worker = await startWorker({

@@ -25,5 +25,5 @@ test('the README says of every variable what config.ts says', () => {
 function defaultOf(schema: z.ZodType): string {
   if (!(schema instanceof z.ZodDefault)) return ''
   const value = schema.def.defaultValue
-  return typeof value === 'object' ? '' : `\`${String(value)}\``
+  return typeof value === 'string' || typeof value === 'number' ? `\`${value}\`` : ''
 }

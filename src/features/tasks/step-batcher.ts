@@ -2,8 +2,9 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { Logger } from '../../platform/logger.ts'
 import type { Clock } from '../../lib/clock.ts'
 import { ServerBusyError, ServiceUnavailableError } from '../../lib/errors.ts'
+import type { Announcer } from './announcer.ts'
 import type { ClaimedRun } from './task-json.ts'
-import type { OutputDeltaRecord, TaskTransition } from './task-messages.ts'
+import type { OutputDeltaRecord } from './task-messages.ts'
 import type { RunEnd, Transitions } from './transitions.ts'
 
 /**
@@ -26,8 +27,8 @@ export interface StepBatcher {
 
 export type StepBatcherDeps = {
   transitions: Transitions
-  /** Called after each commit, in the order of commits. */
-  announce: (transitions: readonly TaskTransition[], tails: readonly OutputDeltaRecord[]) => Promise<void>
+  /** Told after each commit, in the order of commits. */
+  announcer: Announcer
   clock: Clock
   logger: Logger
   processId: string
@@ -52,7 +53,7 @@ type WaitingClaim = { agentId: string; resolve: (run: ClaimedRun | null) => void
 type Batch = { ends: WaitingEnd[]; claims: WaitingClaim[] }
 
 export function createStepBatcher(deps: StepBatcherDeps): StepBatcher {
-  const { transitions, announce, clock, logger, processId, leaseMs } = deps
+  const { transitions, announcer, clock, logger, processId, leaseMs } = deps
   const ends: WaitingEnd[] = []
   const claims: WaitingClaim[] = []
   let closed = false
@@ -94,7 +95,7 @@ export function createStepBatcher(deps: StepBatcherDeps): StepBatcher {
     const tails = batch.ends.flatMap(({ tail }) =>
       tail !== null && result.endedTaskIds.has(tail.taskId) ? [tail] : [],
     )
-    await announce(result.transitions, tails)
+    await announcer.announce(result.transitions, tails)
     for (const { end, resolve } of batch.ends) resolve(result.endedTaskIds.has(end.taskId))
     const claimed = new Map<string, ClaimedRun[]>()
     for (const run of result.claimed) claimed.set(run.agent.id, [...(claimed.get(run.agent.id) ?? []), run])

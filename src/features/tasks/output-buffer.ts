@@ -1,5 +1,5 @@
-import type { FinishedOutput } from './output-writer.ts'
 import { createTextCleaner } from './output-text.ts'
+import type { OutputDeltaRecord } from './task-messages.ts'
 
 /** The text of one run: what is in rows, and what waits to be. */
 export interface OutputBuffer {
@@ -12,6 +12,14 @@ export interface OutputBuffer {
   /** What `next` gave is in rows. */
   confirm(written: SegmentText): void
   finish(): FinishedOutput
+}
+
+/** What the end of a run carries. */
+export type FinishedOutput = {
+  /** The latest segment and all of its text, or null when no text ever came in this run. */
+  segment: { segment: number; model: string; reason: string | null; text: string } | null
+  /** The end of that text, which is not in a row yet: to be published after the commit, before the event. */
+  tail: OutputDeltaRecord | null
 }
 
 export type SegmentText = { segment: number; model: string; reason: string | null; offset: number; text: string }

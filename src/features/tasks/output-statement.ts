@@ -52,9 +52,7 @@ const writeStatement: Statement = {
  * written of the others.
  */
 export async function writeOutput(db: Database, writes: readonly OutputWrite[]): Promise<ReadonlySet<OutputWrite>> {
-  const chunks = writes.flatMap(({ offset, text }, index) =>
-    splitText(offset, text).map((chunk) => ({ ...chunk, position: index + 1 })),
-  )
+  const chunks = writes.flatMap(splitText)
   const rows = await db.query<{ position: number }>(writeStatement, [
     writes.map((write) => write.taskId),
     writes.map((write) => write.leaseToken),
@@ -72,17 +70,19 @@ export async function writeOutput(db: Database, writes: readonly OutputWrite[]):
   return new Set(writes.filter((_write, index) => accepted.has(index + 1)))
 }
 
+type Chunk = { position: number; offset: number; text: string }
+
 /**
  * Splits text into chunks, never inside a surrogate pair. From the same offset the same text is always split in the same places, so what
  * is written twice covers the same rows.
  */
-function splitText(offset: number, text: string): { offset: number; text: string }[] {
-  const chunks: { offset: number; text: string }[] = []
+function splitText({ offset, text }: OutputWrite, index: number): Chunk[] {
+  const chunks: Chunk[] = []
   for (let start = 0; start < text.length;) {
     const end = Math.min(start + maxChunkUnits, text.length)
     const isPairCut = end < text.length && /[\uD800-\uDBFF]/.test(text.charAt(end - 1))
     const chunk = text.slice(start, isPairCut ? end - 1 : end)
-    chunks.push({ offset: offset + start, text: chunk })
+    chunks.push({ position: index + 1, offset: offset + start, text: chunk })
     start += chunk.length
   }
   return chunks

@@ -53,9 +53,11 @@ const headsStatement: Statement = {
 
 type Chunk = readonly [offset: number, text: string]
 
+type EventJson = Omit<TaskEventRecord, 'at'> & { at: string }
+
 type ReadRow = {
   task: unknown
-  events: readonly (Omit<TaskEventRecord, 'at'> & { at: string })[]
+  events: readonly EventJson[]
   segment: number | null
   attempt: number
   model: string | null
@@ -75,7 +77,7 @@ export async function readTaskRows(db: Database, scope: Scope, position: TaskPos
   const length = row.output?.length ?? row.length
   return {
     task: parseTask(row.task),
-    events: row.events.map((event) => ({ ...event, at: new Date(event.at) })),
+    events: row.events.map(parseEvent),
     segment: segment === null ? null : { segment, attempt, model, reason, length },
     text,
   }
@@ -107,6 +109,10 @@ async function readRow(db: Database, { taskId, userId }: Scope, range: ReadRange
   const values = [taskId, userId, version, segment, offset, maxEvents, maxUnits, maxChunkUnits]
   const [row] = await db.query<ReadRow>(readStatement, values, { retry: true })
   return row ?? null
+}
+
+function parseEvent({ at, ...event }: EventJson): TaskEventRecord {
+  return { ...event, at: new Date(at) }
 }
 
 /** Joins chunks to one text that begins at or before `offset`; it ends where one is missing. */

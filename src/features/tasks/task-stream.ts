@@ -70,8 +70,8 @@ export function createTaskStreams(deps: TaskStreamsDeps): TaskStreams {
       const follower = createTaskFollower({ db, clock, taskId, userId, start })
       return follow({ hub, key: taskId, follower, clock, timings })
     },
-    topicCount: hub.topicCount,
-    close: hub.close,
+    topicCount: () => hub.topicCount(),
+    close: () => hub.close(),
   }
 }
 

@@ -95,7 +95,7 @@ builder.subscriptionField('taskStream', (t) =>
   t.field({
     type: TaskStreamItemRef,
     description:
-      'A task, live: a snapshot (or, with `after`, what came since), CaughtUp, then every change and every token. Ends after the terminal status.',
+      'A task, live: a snapshot (or, with `after`, what came since: changes, then text), CaughtUp, then every change and every token. All of the output comes before the terminal change, after which it ends; when that was among what came since, it ends after CaughtUp.',
     args: {
       taskId: t.arg.globalID({ for: TaskRef, required: true, description: 'Which task.' }),
       after: t.arg.string({

@@ -72,8 +72,8 @@ export function createWorkspaceFeeds(deps: WorkspaceFeedsDeps): WorkspaceFeeds {
       const follower = createFeedFollower({ db, clock, workspaceId, userId, start, filter })
       return follow({ hub, key: workspaceId, follower, clock, timings })
     },
-    topicCount: hub.topicCount,
-    close: hub.close,
+    topicCount: () => hub.topicCount(),
+    close: () => hub.close(),
   }
 }
 

@@ -273,30 +273,29 @@ test('bounds the text of all runs together, and gives room back when a run is ov
 })
 
 test('finishes with what the flush in flight leaves over', async () => {
-  let finishing: Promise<FinishedOutput> | null = null
-  let finish = (): Promise<FinishedOutput> => Promise.reject(new Error('too early'))
+  const finished: Promise<FinishedOutput>[] = []
+  let onFlush = (): void => undefined
   await using writer = startWriter({
     db: watched(db, async (send) => {
       const rows = send()
       await Promise.resolve()
-      finishing = finish()
+      onFlush()
       return rows
     }),
   })
   const run = await claimRun()
   const output = writer.open(run)
-  finish = () => {
+  onFlush = () => {
     output.append(', late')
-    return output.finish()
+    finished.push(output.finish())
   }
   output.begin('m', null)
   output.append('in flight')
   await writer.published(1)
 
-  expect(await finishing).toMatchObject({
-    segment: { text: 'in flight, late' },
-    tail: { offset: 9, text: ', late' },
-  })
+  expect(await Promise.all(finished)).toMatchObject([
+    { segment: { text: 'in flight, late' }, tail: { offset: 9, text: ', late' } },
+  ])
   expect(await readChunks(run)).toEqual([[1, 0, 'in flight']])
 })
 

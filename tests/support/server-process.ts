@@ -30,7 +30,7 @@ export async function startServerProcess(env: Record<string, string>): Promise<S
     const fail = (why: string): void => reject(new Error(`${why}:\n${printed.join('\n')}`))
     createInterface({ input: child.stderr }).on('line', (line) => {
       printed.push(line)
-      const found = /GraphQL\s+(http:\S+)\/graphql/.exec(line)?.[1]
+      const found = /Health\s+(http:\S+)\/health\/ready/.exec(line)?.[1]
       if (found === undefined) return
       clearTimeout(timer)
       resolve(found)

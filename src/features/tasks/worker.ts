@@ -73,9 +73,12 @@ export async function startWorker(deps: WorkerDeps): Promise<Worker> {
   async function execute(claimed: ClaimedRun): Promise<void> {
     const control = new AbortController()
     const { leaseToken } = claimed
-    runs.set(leaseToken, { taskId: claimed.task.id, leaseToken, control })
+    const { id: taskId, attempt } = claimed.task
+    runs.set(leaseToken, { taskId, leaseToken, control })
+    logger.debug({ taskId, attempt, agentId: claimed.agent.id }, 'run started')
     try {
       const result = await run(claimed, control, deps)
+      logger.debug({ taskId, attempt, outcome: result.end?.outcome ?? 'LEASE_LOST' }, 'run ended')
       // The slot is free from here on: the claim that takes it shares the transaction of this end.
       slots.release()
       hint(claimed.agent.id)

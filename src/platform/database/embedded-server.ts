@@ -3,6 +3,7 @@ import type { Socket } from 'node:net'
 import {
   closeStatementMessage,
   createMessageSplitter,
+  isCopyFromClient,
   leavesTransactionOpen,
   queryMessage,
   readStartup,
@@ -90,6 +91,8 @@ export async function startEmbeddedServer(options: EmbeddedServerOptions): Promi
   function receive(connection: Connection, message: ClientMessage): void {
     if (message.type === null) return greet(connection, message.bytes)
     if (message.type === 'X') return void connection.socket.end()
+    // The session would wait for data that cannot reach it in the middle of a unit, and Postgres would end.
+    if (isCopyFromClient(message)) return void connection.socket.destroy()
     const name = statementNameOf(message)
     const ownName = name === null ? null : `${connection.id}:${name}`
     if (ownName !== null && message.type === 'P') connection.statements.add(ownName)

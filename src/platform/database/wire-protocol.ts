@@ -70,6 +70,13 @@ function statementNameStart(type: string | null, bytes: Buffer): number | null {
   return namesStatement ? 6 : null
 }
 
+/** True for a query that reads the data of a COPY from the client. */
+export function isCopyFromClient({ type, bytes }: ClientMessage): boolean {
+  if (type !== 'Q' && type !== 'P') return false
+  const start = type === 'Q' ? 5 : bytes.indexOf(0, 5) + 1
+  return /^\s*copy\b[^]*\bfrom\s+stdin\b/i.test(bytes.toString('utf8', start, start + 10_000))
+}
+
 /** A simple query. */
 export const queryMessage = (sql: string): Buffer => messageOf('Q', Buffer.from(`${sql}\0`))
 

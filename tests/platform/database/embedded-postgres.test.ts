@@ -110,6 +110,13 @@ test('rolls back and forgets what a connection leaves behind', async () => {
   await next.end()
 })
 
+test('does not let COPY FROM STDIN, which it cannot do, end it for everybody', async () => {
+  const [copying, other] = [await connect(shared.connectionString), await connect(shared.connectionString)]
+  await expect(copying.query('COPY feature_flag FROM STDIN')).rejects.toThrow('Connection terminated')
+  expect((await other.query('SELECT 1 AS one')).rows).toEqual([{ one: 1 }])
+  await other.end()
+})
+
 test('cuts off a connection that leaves a transaction open', async () => {
   await using data = await copyTemplateDataDirectory()
   await using postgres = await startCopy({ ...data, idleInTransactionMs: 100 })

@@ -77,6 +77,65 @@ export function eventsContract(start: () => Promise<StartedEvents>): void {
     expect(await inbox.first(3)).toEqual(['both', 'both', 'one'])
   })
 
+  test('delivers to who comes after the last one has left', async () => {
+    await using events = await start()
+    const [left, came] = [createInbox(), createInbox()]
+    const subscription = await events.subscriber.subscribe('topic', left.listener)
+    const [, joined] = await Promise.all([
+      subscription.unsubscribe(),
+      events.subscriber.subscribe('topic', came.listener),
+    ])
+    await events.publisher.publish('topic', 'first')
+    await came.first(1)
+    await joined.unsubscribe()
+    await events.subscriber.subscribe('topic', came.listener)
+    await events.publisher.publish('topic', 'second')
+
+    expect(await came.first(2)).toEqual(['first', 'second'])
+    expect(left.messages).toEqual([])
+  })
+
+  test('keeps what is subscribed to while many others come and go', async () => {
+    await using events = await start()
+    const inbox = createInbox()
+    const comeAndGo = async (topic: string): Promise<void> => {
+      const subscription = await events.subscriber.subscribe(topic, () => {})
+      await subscription.unsubscribe()
+    }
+    await Promise.all([
+      ...Array.from({ length: 50 }, (_, n) => comeAndGo(n % 2 === 0 ? 'topic' : `other:${n}`)),
+      events.subscriber.subscribe('topic', inbox.listener),
+      ...Array.from({ length: 50 }, () => comeAndGo('topic')),
+    ])
+    await events.publisher.publish('topic', 'one')
+
+    expect(await inbox.first(1)).toEqual(['one'])
+  })
+
+  test('lets a listener leave while a message is delivered', async () => {
+    await using events = await start()
+    const [first, second] = [createInbox(), createInbox()]
+    const leaving = await events.subscriber.subscribe('topic', (message) => {
+      first.listener(message)
+      void leaving.unsubscribe()
+    })
+    await events.subscriber.subscribe('topic', second.listener)
+    await events.publisher.publish('topic', 'one')
+    await events.publisher.publish('topic', 'two')
+
+    expect(await second.first(2)).toEqual(['one', 'two'])
+    expect(first.messages).toEqual(['one'])
+  })
+
+  test('parses a message once for all listeners', async () => {
+    await using events = await start()
+    const inbox = createInbox()
+    for (let n = 0; n < 3; n += 1) await events.subscriber.subscribe('topic', inbox.listener)
+    await events.publisher.publish('topic', { large: 'x'.repeat(100_000) })
+
+    expect(new Set(await inbox.first(3)).size).toBe(1)
+  })
+
   test('publishes to nobody without a complaint', async () => {
     await using events = await start()
 

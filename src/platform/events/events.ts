@@ -10,7 +10,10 @@ export interface Events {
   publish(topic: string, message: unknown): Promise<void>
   /**
    * Attaches `listener` to `topic`. When the promise resolves, every message published from then on is delivered.
-   * The listener must not throw and must not block.
+   * While the line is down it resolves all the same, after a second at most: what is published until the line is up again is lost, here as
+   * for the subscriptions that were there before, and then all of them are live by themselves. So nobody fails or hangs for want of messages
+   * that the rows have, too.
+   * The listener must not throw and must not block. What it is given belongs to all listeners: it must not be changed.
    */
   subscribe(topic: string, listener: (message: unknown) => void): Promise<EventSubscription>
   /** Ends all subscriptions. */

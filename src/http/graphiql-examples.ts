@@ -1,21 +1,22 @@
-export type Example = { query: string; variables?: string; headers?: string }
+export type Example = { query: string; headers?: string }
 
-const signedIn = JSON.stringify({ Authorization: 'Bearer PASTE_THE_ACCESS_TOKEN_HERE' }, null, 2)
+const headers = JSON.stringify({ Authorization: 'Bearer PASTE_THE_ACCESS_TOKEN_HERE' }, null, 2)
 
 /** The tabs that GraphiQL opens with, in the order in which one would try them. */
 export const examples: readonly Example[] = [
   {
     query: `# Welcome to Monk-AI. Run the tabs from left to right.
-# 1. An account. Copy the access token into the "Headers" of the other tabs; it is valid for ten minutes (logIn gives another).
-mutation SignUp($input: SignUpInput!) {
-  signUp(input: $input) {
+#
+# 1. An account. Copy its access token into the "Headers" (below) of the other tabs.
+#    The token is valid for ten minutes; logIn, with the same input, gives another.
+mutation SignUp {
+  signUp(input: { email: "you@example.org", password: "violet-otter-canyon-42" }) {
     accessToken
     accessTokenExpiresAt
     user { id email role }
   }
 }
 `,
-    variables: JSON.stringify({ input: { email: 'you@example.org', password: 'quiet-harbour-lamp-42' } }, null, 2),
   },
   {
     query: `# 2. Who am I, and which workspaces are mine?
@@ -26,43 +27,37 @@ query Viewer {
   }
 }
 `,
-    headers: signedIn,
+    headers,
   },
   {
     query: `# 3. An agent: instructions and limits. Without "models" it uses the server's default.
-mutation CreateAgent($input: CreateAgentInput!) {
-  createAgent(input: $input) {
+mutation CreateAgent {
+  createAgent(input: {
+    name: "Haiku writer"
+    instructions: "You answer every question with one haiku."
+    concurrency: 2
+  }) {
     agent { id name models concurrency timeoutMs status }
   }
 }
 `,
-    variables: JSON.stringify(
-      { input: { name: 'Haiku writer', instructions: 'You answer every question with one haiku.', concurrency: 2 } },
-      null,
-      2,
-    ),
-    headers: signedIn,
+    headers,
   },
   {
     query: `# 4. A task for the agent.
-mutation CreateTask($input: CreateTaskInput!) {
-  createTask(input: $input) {
+mutation CreateTask {
+  createTask(input: { agentId: "PASTE_THE_AGENT_ID_HERE", prompt: "What is the sea like in November?" }) {
     task { id status statusReason priority createdAt }
   }
 }
 `,
-    variables: JSON.stringify(
-      { input: { agentId: 'PASTE_THE_AGENT_ID_HERE', prompt: 'What is the sea like in November?' } },
-      null,
-      2,
-    ),
-    headers: signedIn,
+    headers,
   },
   {
     query: `# 5. Watch the task: its state, and every piece of its output as it arrives.
 #    Pass the last cursor as "after" to go on where you stopped, at any time.
-subscription TaskStream($taskId: ID!, $after: String) {
-  taskStream(taskId: $taskId, after: $after) {
+subscription TaskStream {
+  taskStream(taskId: "PASTE_THE_TASK_ID_HERE") {
     __typename
     ... on TaskSnapshot { cursor output task { id status } }
     ... on TaskChanged { cursor event { type status attempt reason at } }
@@ -74,13 +69,12 @@ subscription TaskStream($taskId: ID!, $after: String) {
   }
 }
 `,
-    variables: JSON.stringify({ taskId: 'PASTE_THE_TASK_ID_HERE' }, null, 2),
-    headers: signedIn,
+    headers,
   },
   {
     query: `# 6. Watch everything that happens in your personal workspace.
-subscription WorkspaceFeed($after: String) {
-  workspaceFeed(after: $after) {
+subscription WorkspaceFeed {
+  workspaceFeed {
     __typename
     ... on TaskChanged { cursor event { type status at task { id name } } }
     ... on CaughtUp { cursor }
@@ -89,12 +83,12 @@ subscription WorkspaceFeed($after: String) {
   }
 }
 `,
-    headers: signedIn,
+    headers,
   },
   {
     query: `# 7. A completion without an agent or a task, streamed.
-subscription Completion($input: CompletionInput!) {
-  completion(input: $input) {
+subscription Completion {
+  completion(input: { prompt: "Say hello in three languages." }) {
     __typename
     ... on CompletionStarted { completionId model cached }
     ... on CompletionDelta { cursor offset text }
@@ -104,7 +98,6 @@ subscription Completion($input: CompletionInput!) {
   }
 }
 `,
-    variables: JSON.stringify({ input: { prompt: 'Say hello in three languages.' } }, null, 2),
-    headers: signedIn,
+    headers,
   },
 ]

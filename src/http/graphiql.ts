@@ -29,6 +29,7 @@ async function render(): Promise<Page> {
     title: 'Monk-AI',
     defaultTabs: [...examples],
     subscriptionsProtocol: 'SSE',
+    method: 'POST',
     defaultEditorToolsVisibility: 'headers',
     isHeadersEditorEnabled: true,
     shouldPersistHeaders: true,

@@ -54,6 +54,7 @@ export function createGraphQLRoute(
     await answers.answer(exchange, operation, {
       requestId,
       viewer: authentication?.viewer ?? null,
+      expiresAt: authentication?.expiresAt ?? null,
       client,
       transport,
       signal,

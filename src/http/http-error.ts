@@ -18,10 +18,12 @@ const statuses: { readonly [code in ErrorCode]: number } = {
 }
 
 const statusOfCode = new Map<string, number>(Object.entries(statuses))
-const documentFaults: ReadonlySet<string> = new Set([
-  'GRAPHQL_PARSE_FAILED',
-  'GRAPHQL_VALIDATION_FAILED',
-  'BAD_USER_INPUT',
+const otherFaults: ReadonlySet<string> = new Set([
+  'METHOD_NOT_ALLOWED',
+  'RATE_LIMITED',
+  'SERVER_BUSY',
+  'SERVICE_UNAVAILABLE',
+  'INTERNAL_SERVER_ERROR',
 ])
 
 /** The HTTP status of a request that failed as a whole. */
@@ -29,9 +31,9 @@ export function statusOf(code: string): number {
   return statusOfCode.get(code) ?? 500
 }
 
-/** Whether the fault is in the document or its variables: GraphQL over HTTP then wants 200 for plain application/json. */
-export function isDocumentFault(code: string): boolean {
-  return documentFaults.has(code)
+/** Whether the operation itself is at fault, and not how it was sent, when, or the server. */
+export function isAboutTheOperation(code: string): boolean {
+  return !otherFaults.has(code)
 }
 
 /** A request that HTTP has a word of its own for: its status says more than the error's code. */

@@ -10,8 +10,9 @@ import type { Clock } from '../lib/clock.ts'
 import { AppError, UnauthenticatedError } from '../lib/errors.ts'
 import type { NewId } from '../lib/ids.ts'
 import type { Logger } from '../platform/logger.ts'
+import { atTime } from './at-time.ts'
 import { bearerToken, type Authenticate, type Authentication } from './authentication.ts'
-import { atTime, keepAlive } from './socket-liveness.ts'
+import { keepAlive } from './socket-liveness.ts'
 import { createOutbox, tryAgainLater } from './socket-outbox.ts'
 
 /** GraphQL over WebSocket, sub-protocol graphql-transport-ws (https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md). */

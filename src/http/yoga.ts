@@ -6,7 +6,8 @@ import type { Caller, OperationRequest, Operations } from '../graphql/operations
 import type { Clock } from '../lib/clock.ts'
 import type { Logger } from '../platform/logger.ts'
 import type { Exchange } from './exchange.ts'
-import { isDocumentFault, statusOf } from './http-error.ts'
+import { atTime } from './at-time.ts'
+import { isAboutTheOperation, statusOf } from './http-error.ts'
 
 /**
  * GraphQL over HTTP (https://graphql.github.io/graphql-over-http/draft/) by GraphQL Yoga: which media type is answered, with
@@ -14,8 +15,8 @@ import { isDocumentFault, statusOf } from './http-error.ts'
  * masking, executing) is done elsewhere, by rules that hold for WebSockets too.
  */
 export interface OperationAnswers {
-  /** Runs one operation and writes its answer: JSON, or Server-Sent Events. */
-  answer(exchange: Exchange, operation: OperationRequest, caller: Caller): Promise<void>
+  /** Runs one operation and writes its answer: JSON, or Server-Sent Events until the credentials expire (null: never). */
+  answer(exchange: Exchange, operation: OperationRequest, caller: Caller & { expiresAt: Date | null }): Promise<void>
   /** Cuts all streams off. Without their `complete` event, so that their readers know to come back. */
   cutStreams(): void
 }
@@ -23,14 +24,22 @@ export interface OperationAnswers {
 export type OperationAnswersDeps = { operations: Operations; clock: Clock; logger: Logger }
 
 /** What Yoga carries for us from the request to the operation. */
-type YogaContext = { operation: OperationRequest; caller: Caller; response: ServerResponse }
+type YogaContext = {
+  operation: OperationRequest
+  caller: Caller & { expiresAt: Date | null }
+  response: ServerResponse
+}
 
 export function createOperationAnswers(deps: OperationAnswersDeps): OperationAnswers {
   const streams = new Set<ServerResponse>()
 
-  function onStream(response: ServerResponse): void {
+  function onStream({ response, caller: { expiresAt } }: YogaContext): void {
     streams.add(response)
-    response.once('close', () => streams.delete(response))
+    const cancel = expiresAt === null ? null : atTime(expiresAt, deps.clock.now(), () => response.destroy())
+    response.once('close', () => {
+      streams.delete(response)
+      cancel?.()
+    })
   }
 
   const yoga = createYoga<YogaContext>({
@@ -62,7 +71,7 @@ export function createOperationAnswers(deps: OperationAnswersDeps): OperationAns
 
 function useOurOperations(
   { operations, clock, logger }: OperationAnswersDeps,
-  onStream: (response: ServerResponse) => void,
+  onStream: (context: YogaContext) => void,
 ): Plugin<object, YogaContext> {
   const serverSentEvents = getSSEProcessor()
   return {
@@ -78,7 +87,7 @@ function useOurOperations(
       if (Symbol.asyncIterator in result) {
         // Yoga would answer a client that also accepts multipart/mixed with that.
         hook.setResultProcessor(serverSentEvents, 'text/event-stream')
-        onStream(serverContext.response)
+        onStream(serverContext)
       } else {
         const { requestId, signal } = serverContext.caller
         hook.setResult(
@@ -90,8 +99,8 @@ function useOurOperations(
 }
 
 /**
- * Tells Yoga the status of a request that failed as a whole. `spec` leaves 200 to clients that only accept application/json, as
- * GraphQL over HTTP asks for where the fault is in the document; an answer with (partial) data is 200 anyway.
+ * Tells Yoga the status of a request that failed as a whole. `spec` leaves 200 to an event stream, and to clients that only accept
+ * application/json, as GraphQL over HTTP asks for where the operation itself is at fault; with (partial) data it is 200 anyway.
  */
 function withStatus(result: ExecutionResult, format: (error: unknown) => GraphQLError): ExecutionResult {
   const errors = result.errors?.map((error) => (isFormatted(error) ? error : format(error)))
@@ -99,7 +108,7 @@ function withStatus(result: ExecutionResult, format: (error: unknown) => GraphQL
   if (first === undefined || 'data' in result) return result
   const { nodes = null, source = null, positions = null, path = null } = first
   const code = String(first.extensions['code'])
-  const extensions = { ...first.extensions, http: { status: statusOf(code), spec: isDocumentFault(code) } }
+  const extensions = { ...first.extensions, http: { status: statusOf(code), spec: isAboutTheOperation(code) } }
   const marked = new GraphQLError(first.message, { nodes, source, positions, path, extensions })
   return { ...result, errors: [marked, ...rest] }
 }

@@ -227,6 +227,16 @@ describe('an operation that is not taken', () => {
   })
 })
 
+test('an EventSource gets its events by GET', async () => {
+  const { token } = await app.signUp()
+  const query = 'subscription ($id: ID!) { taskStream(taskId: $id) { __typename } }'
+  const id = Buffer.from('Task:01890a5d-ac96-774b-bcce-b302099a8057').toString('base64')
+  const headers = { accept: 'text/event-stream', authorization: `Bearer ${token}` }
+  const response = await get({ query, variables: JSON.stringify({ id }) }, headers)
+  expect([response.status, response.headers.get('content-type')]).toEqual([200, 'text/event-stream'])
+  expect(JSON.parse(await eventData(response))).toMatchObject({ errors: [{ extensions: { code: 'NOT_FOUND' } }] })
+})
+
 /** The body; of an event stream, what its one event says. */
 async function eventData(response: Response): Promise<string> {
   const text = await response.text()

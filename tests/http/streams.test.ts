@@ -4,6 +4,7 @@ import { createLoaders } from '../../src/graphql/create-loaders.ts'
 import { createSchema } from '../../src/graphql/schema.ts'
 import { createHttpServer } from '../../src/http/server.ts'
 import type { WebSocketsOptions } from '../../src/http/websocket.ts'
+import { systemClock } from '../../src/lib/clock.ts'
 import { newId } from '../../src/lib/ids.ts'
 import { readEvents } from '../support/graphql-client.ts'
 import { probe } from '../support/graphql-test-fields.ts'
@@ -111,6 +112,19 @@ describe('Server-Sent Events', () => {
     socket.destroy()
     expect(await ended).toEqual(['flood'])
   })
+})
+
+test('an event stream breaks off when its token expires', async () => {
+  let clockOffsetMs = 0
+  const clock = { ...systemClock, now: () => new Date(Date.now() + clockOffsetMs) }
+  await using other = await startTestApp({ overrides: { clock } })
+  const { token } = await other.signUp()
+  clockOffsetMs = 10 * 60_000 - 500
+  const stream = other.subscribe(silence, {}, { token, over: 'event-stream' })
+  expect(await stream.next()).toMatchObject({ value: { data: { testSilence: 0 } } })
+  const ended = probe.next('ended')
+  await expect(stream.next()).rejects.toThrow('terminated')
+  expect(await ended).toEqual(['silence'])
 })
 
 describe('WebSockets', () => {

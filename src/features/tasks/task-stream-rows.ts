@@ -21,20 +21,22 @@ const readStatement: Statement = {
            (SELECT coalesce(json_agg(e ORDER BY e.version), '[]')
               FROM (SELECT task_id AS "taskId", workspace_id AS "workspaceId", seq, version, type, status, attempt, reason, at
                       FROM task_event WHERE task_id = t.id AND version > $3 ORDER BY version LIMIT $6) e) AS events,
-           s.segment, s.attempt, s.model, s.reason, s.seen,
-           coalesce(s.length, (SELECT c.start_offset + c.length FROM output_chunk c
-                                WHERE c.task_id = t.id AND c.segment = s.segment ORDER BY c.start_offset DESC LIMIT 1), 0) AS length,
-           CASE WHEN s.length IS NULL THEN (
-             SELECT json_agg(json_build_array(c.start_offset, c.text) ORDER BY c.start_offset)
-               FROM output_chunk c
-              WHERE c.task_id = t.id AND c.segment = s.segment
-                AND c.start_offset > s.seen - $8 AND c.start_offset < s.seen::bigint + $7 AND c.start_offset + c.length > s.seen) END AS chunks,
+           s.segment, s.attempt, s.model, s.reason,
+           coalesce(s.length, (SELECT start_offset + length FROM output_chunk
+                                WHERE task_id = t.id AND segment = s.segment ORDER BY start_offset DESC LIMIT 1), 0) AS length,
+           c.start, c.until, c.text AS chunks,
            CASE WHEN s.length > s.seen THEN (SELECT output FROM task_content WHERE task_id = t.id) END AS output
       FROM task t
       JOIN workspace_member m ON m.workspace_id = t.workspace_id AND m.user_id = $2
       LEFT JOIN LATERAL (
         SELECT *, CASE WHEN segment = $4 THEN $5 ELSE 0 END AS seen FROM output_segment WHERE task_id = t.id ORDER BY segment DESC LIMIT 1
       ) s ON true
+      LEFT JOIN LATERAL (
+        SELECT min(start_offset) AS start, max(start_offset + length) AS until, string_agg(text, '' ORDER BY start_offset) AS text
+          FROM output_chunk
+         WHERE task_id = t.id AND segment = s.segment
+           AND start_offset > s.seen - $8 AND start_offset < s.seen::bigint + $7 AND start_offset + length > s.seen
+      ) c ON s.length IS NULL
      WHERE t.id = $1`,
 }
 
@@ -51,8 +53,6 @@ const headsStatement: Statement = {
      WHERE t.id = ANY ($1)`,
 }
 
-type Chunk = readonly [offset: number, text: string]
-
 type EventJson = Omit<TaskEventRecord, 'at'> & { at: string }
 
 type ReadRow = {
@@ -62,9 +62,11 @@ type ReadRow = {
   attempt: number
   model: string | null
   reason: string | null
-  seen: number
   length: number
-  chunks: readonly Chunk[] | null
+  /** The chunks, joined, and what they should cover; null: there are none. */
+  chunks: string | null
+  start: number | null
+  until: number | null
   output: string | null
 }
 
@@ -72,14 +74,13 @@ type ReadRow = {
 export async function readTaskRows(db: Database, scope: Scope, position: TaskPosition): Promise<TaskRows | null> {
   const row = await readRow(db, scope, { ...position, maxEvents: maxEventsPerPage, maxUnits: maxUnitsPerPage })
   if (row === null) return null
-  const { segment, attempt, model, reason, seen } = row
-  const text = row.output === null ? assemble(row.chunks ?? [], seen) : { offset: 0, text: row.output }
+  const { segment, attempt, model, reason } = row
   const length = row.output?.length ?? row.length
   return {
     task: parseTask(row.task),
     events: row.events.map(parseEvent),
     segment: segment === null ? null : { segment, attempt, model, reason, length },
-    text,
+    text: textOf(row),
   }
 }
 
@@ -92,7 +93,7 @@ export async function readTaskSnapshot(
   const row = await readRow(db, scope, { ...everything, version: maxInteger, maxEvents: 0 })
   if (row === null) return null
   const task = parseTask(row.task)
-  const output = row.output ?? assemble(row.chunks ?? [], 0).text
+  const output = textOf(row)?.text ?? ''
   return { task, output, position: { version: task.version, segment: row.segment ?? 0, offset: output.length } }
 }
 
@@ -115,13 +116,9 @@ function parseEvent({ at, ...event }: EventJson): TaskEventRecord {
   return { ...event, at: new Date(at) }
 }
 
-/** Joins chunks to one text that begins at or before `offset`; it ends where one is missing. */
-function assemble(chunks: readonly Chunk[], offset: number): { offset: number; text: string } {
-  const start = chunks[0]?.[0] ?? offset
-  let text = ''
-  for (const [chunkOffset, chunkText] of chunks) {
-    if (chunkOffset > start + text.length) break
-    text += chunkText.slice(start + text.length - chunkOffset)
-  }
-  return { offset: start, text }
+function textOf({ output, chunks, start, until }: ReadRow): { offset: number; text: string } | null {
+  if (output !== null) return { offset: 0, text: output }
+  if (chunks === null || start === null || until === null) return null
+  if (chunks.length !== until - start) throw new Error(`the chunks from ${start} to ${until} are not whole`)
+  return { offset: start, text: chunks }
 }

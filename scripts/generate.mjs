@@ -7,7 +7,9 @@ generatePrisma({ force })
 
 // The typed operations of the tests and the dashboard.
 const isOurs = (path) => /\.(ts|tsx|graphql)$/.test(path) && !path.includes('/gql/')
-const inputs = ['codegen.ts', 'schema.graphql', 'tests', 'src/dashboard', 'src/cli'].flatMap((path) => filesIn(path, isOurs))
+const inputs = ['codegen.ts', 'schema.graphql', 'tests', 'src/dashboard', 'src/cli'].flatMap((path) =>
+  filesIn(path, isOurs),
+)
 if (inputs.includes('codegen.ts')) {
   whenChanged({ stamp: 'tests/support/gql/.stamp', print: fingerprint(inputs), force }, () =>
     run('Generating the typed operations …', '@graphql-codegen/cli/esm/bin.js', ['--config', 'codegen.ts', '--silent']),

@@ -38,7 +38,11 @@ export function filesIn(path, accept = () => true) {
 /** What these files contain, in short. */
 export function fingerprint(files) {
   const hash = createHash('sha256')
-  for (const file of files) hash.update(`${file}\n`).update(readFileSync(join(root, file))).update('\n')
+  for (const file of files)
+    hash
+      .update(`${file}\n`)
+      .update(readFileSync(join(root, file)))
+      .update('\n')
   return hash.digest('hex')
 }
 

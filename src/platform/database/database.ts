@@ -19,6 +19,10 @@ export type PoolStats = { total: number; idle: number; waiting: number; max: num
 export interface Database {
   /** Where the rows are: a server, or Postgres inside this program. */
   readonly kind: 'postgresql' | 'embedded'
+  /**
+   * For what stands alone. Outside of `transaction` it throws Prisma's own errors also when the database is away, and
+   * `translateDatabaseError` says whether it is; the methods below throw ServiceUnavailableError or ServerBusyError by themselves.
+   */
   readonly prisma: PrismaClient
   /**
    * Runs one statement on its own (it is its own transaction). `retry: true` runs it again after a deadlock, a serialization

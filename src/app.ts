@@ -179,10 +179,12 @@ async function createServices(basics: Basics, platform: Platform, engine: TaskEn
       clock,
       newId,
       access,
-      onAgentReady: (agentId) => void dispatch.hint(agentId),
+      onAgentReady(agentId) {
+        dispatch.hint(agentId).catch((error: unknown) => logger.warn({ err: error, agentId }, 'a hint was lost'))
+      },
       cancelWaitingTasks: () => engine.reconciler.reconcile(),
     }),
-    tasks: createTasks({ ...engine, db, events, access, newId, logger, maxPromptBytes }),
+    tasks: createTasks({ ...engine, db, events, access, clock, newId, logger, maxPromptBytes }),
     taskStreams,
     workspaceFeeds,
     completions: createCompletions({ ...checks, db, ai, access, clock, newId, maxPromptBytes }),

@@ -1,5 +1,6 @@
 import type { Task } from '../../generated/prisma/client.ts'
 import { builder } from '../../graphql/builder.ts'
+import { originOf } from '../../graphql/origin-of.ts'
 import { requireViewer } from '../accounts/viewer.ts'
 import { agentLimits } from '../agents/agent-limits.ts'
 import { AgentRef } from '../agents/agent.graphql.ts'
@@ -78,8 +79,10 @@ builder.mutationFields((t) => ({
     description:
       'Stops a task: at once when it does not run, within seconds when it does. A task that has ended stays as it is.',
     args: { input: t.arg({ type: CancelTaskInput, required: true, description: 'Which task.' }) },
-    resolve: async (_root, { input }, { viewer, services }) => ({
-      task: await services.tasks.cancel(requireViewer(viewer), { id: input.id.id, reason: input.reason }),
-    }),
+    resolve: async (_root, { input }, context) => {
+      const { id, reason } = input
+      const viewer = requireViewer(context.viewer)
+      return { task: await context.services.tasks.cancel(viewer, { id: id.id, reason }, originOf(context)) }
+    },
   }),
 }))

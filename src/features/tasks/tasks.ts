@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import type { Agent, Task } from '../../generated/prisma/client.ts'
+import type { Clock } from '../../lib/clock.ts'
 import { canonicalJson } from '../../lib/canonical-json.ts'
 import { ConflictError, NotFoundError } from '../../lib/errors.ts'
 import type { NewId } from '../../lib/ids.ts'
@@ -8,6 +9,8 @@ import type { Database } from '../../platform/database/database.ts'
 import type { Events } from '../../platform/events/events.ts'
 import type { Logger } from '../../platform/logger.ts'
 import type { Viewer } from '../accounts/viewer.ts'
+import { recordAudit } from '../audit/audit.ts'
+import { unknownOrigin, type RequestOrigin } from '../audit/request-origin.ts'
 import type { WorkspaceAccess } from '../workspaces/access.ts'
 import type { Announcer } from './announcer.ts'
 import { cancelTopic, type CancelMessage } from './cancel-message.ts'
@@ -31,7 +34,11 @@ export interface Tasks {
    *
    * Throws NotFoundError, ForbiddenError (a VIEWER), BadUserInputError.
    */
-  cancel(viewer: Viewer, input: { id: string; reason?: string | null | undefined }): Promise<Task>
+  cancel(
+    viewer: Viewer,
+    input: { id: string; reason?: string | null | undefined },
+    origin?: RequestOrigin,
+  ): Promise<Task>
 }
 
 export type TasksDeps = {
@@ -40,13 +47,14 @@ export type TasksDeps = {
   announcer: Announcer
   events: Events
   access: WorkspaceAccess
+  clock: Clock
   newId: NewId
   logger: Logger
   maxPromptBytes: number
 }
 
 export function createTasks(deps: TasksDeps): Tasks {
-  const { db, transitions, announcer, events, access, newId, logger } = deps
+  const { db, transitions, announcer, events, access, clock, newId, logger } = deps
   const createSchema = createTaskSchema(deps)
 
   async function findAgent(viewer: Viewer, agentId: string): Promise<Agent> {
@@ -105,7 +113,7 @@ export function createTasks(deps: TasksDeps): Tasks {
       return findTask(db, task.id)
     },
 
-    async cancel(viewer, rawInput) {
+    async cancel(viewer, rawInput, origin = unknownOrigin) {
       const { id, reason } = parseInput(cancelSchema, rawInput)
       const task = await db.prisma.task.findFirst({
         where: { id, workspace: { members: { some: { userId: viewer.userId } } } },
@@ -114,7 +122,19 @@ export function createTasks(deps: TasksDeps): Tasks {
       await access.require(viewer, task.workspaceId, 'MEMBER')
       if (terminalStatuses.has(task.status)) return task
 
-      const cancelled = await transitions.cancel([id], reason ?? null)
+      const record = {
+        id: newId(),
+        at: clock.now(),
+        action: 'task.cancelled',
+        actorId: viewer.userId,
+        workspaceId: task.workspaceId,
+        target: id,
+        ...origin,
+      } as const
+      const cancelled = await db.transaction(async (tx) => {
+        await recordAudit(tx, record)
+        return transitions.cancel([id], reason ?? null, tx)
+      })
       await announcer.announce(cancelled)
       if (cancelled.some(({ task: { status } }) => status === 'RUNNING')) await tellWorkers({ taskIds: [id] })
       return findTask(db, id)

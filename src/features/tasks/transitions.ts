@@ -1,4 +1,4 @@
-import type { Database, Statement } from '../../platform/database/database.ts'
+import type { Database, Statement, Transaction } from '../../platform/database/database.ts'
 import { callJson, type RecordedCall } from '../usage/ledger.ts'
 import type { EndedAttemptStatus, TaskTransition } from './task-messages.ts'
 import { parseClaimedRun, parseTransition, type ClaimedRun } from './task-json.ts'
@@ -22,7 +22,8 @@ export interface Transitions {
   /** Tasks whose idempotency key is taken, or whose agent is not there or archived, are missing from the answer. */
   create(tasks: readonly NewTask[]): Promise<TaskTransition[]>
   step(step: Step): Promise<StepResult>
-  cancel(taskIds: readonly string[], reason: string | null): Promise<TaskTransition[]>
+  /** In `tx`, when it is to happen together with something else; that must come first, because the last locks are taken here. */
+  cancel(taskIds: readonly string[], reason: string | null, tx?: Transaction): Promise<TaskTransition[]>
   /** Keeps leases; what is missing from the answer is not ours any more. */
   heartbeat(leases: readonly Lease[], leaseMs: number): Promise<{ taskId: string; cancelRequested: boolean }[]>
   /** Repairs at most `limit` tasks of each kind. */
@@ -140,8 +141,11 @@ export function createTransitions({ db }: { db: Database }): Transitions {
         claimed: data('claimed').map(parseClaimedRun),
       }
     },
-    async cancel(taskIds, reason) {
-      const rows = await db.query<Data>(cancelStatement, [taskIds, reason], { retry: true })
+    async cancel(taskIds, reason, tx) {
+      const rows =
+        tx === undefined
+          ? await db.query<Data>(cancelStatement, [taskIds, reason], { retry: true })
+          : await tx.$queryRaw<Data[]>`SELECT task_cancel(${taskIds}::uuid[], ${reason}::text) AS data`
       return rows.map((row) => parseTransition(row.data))
     },
     async heartbeat(leases, leaseMs) {

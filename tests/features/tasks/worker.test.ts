@@ -189,6 +189,8 @@ test('cancels a running task: the model call is aborted, the text so far is kept
   })
   await models.requests.at(-1)?.closed
   expect(models.requests.at(-1)?.hungUp).toBe(true)
+  const audited = await app.services.db.prisma.auditEvent.findFirst({ where: { action: 'task.cancelled' } })
+  expect(audited).toMatchObject({ actorId: expect.any(String), ip: '127.0.0.1', requestId: expect.any(String) })
 })
 
 test('cancelling twice, or after the end, changes nothing', async () => {

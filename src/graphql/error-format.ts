@@ -1,5 +1,6 @@
 import { GraphQLError, type GraphQLErrorOptions } from 'graphql'
 import { AppError, type ErrorCode } from '../lib/errors.ts'
+import { translateDatabaseError } from '../platform/database/database-errors.ts'
 import type { Logger } from '../platform/logger.ts'
 
 /** What every error that leaves this server carries in its `extensions`, over HTTP, Server-Sent Events and WebSocket alike. */
@@ -30,12 +31,15 @@ const internalError = new AppError('INTERNAL_SERVER_ERROR', 'Something went wron
 const abandoned = new AppError('SERVICE_UNAVAILABLE', 'The operation was abandoned before it was done.')
 
 /**
- * Turns whatever was thrown into the one error format. Only our own AppErrors show what they say; anything else is a bug, is
- * logged here (once, with its stack) and shown as INTERNAL_SERVER_ERROR.
+ * Turns whatever was thrown into the one error format. Only our own AppErrors show what they say. A database that does
+ * not answer becomes one. Anything else is a bug, is logged here (once, with its stack) and shown as INTERNAL_SERVER_ERROR.
  */
 export function formatError(error: unknown, scope: ErrorScope): GraphQLError {
   const cause = rootCause(error)
-  const shown = cause instanceof AppError ? cause : (argumentError(cause) ?? abandonment(cause, scope) ?? internalError)
+  const shown =
+    cause instanceof AppError
+      ? cause
+      : (argumentError(cause) ?? abandonment(cause, scope) ?? databaseError(cause, scope) ?? internalError)
   if (shown === internalError) logBug(cause, error, scope)
   const extensions: ErrorExtensions = {
     code: shown.code,
@@ -75,6 +79,12 @@ function argumentError(cause: unknown): AppError | null {
 
 function abandonment(cause: unknown, { signal }: ErrorScope): AppError | null {
   return signal?.aborted === true && cause instanceof Error && cause.name === 'AbortError' ? abandoned : null
+}
+
+function databaseError(cause: unknown, { logger, requestId }: ErrorScope): AppError | null {
+  const translated = translateDatabaseError(cause)
+  if (translated !== null) logger.warn({ err: cause, requestId }, 'an operation could not reach the database')
+  return translated
 }
 
 function logBug(cause: unknown, error: unknown, { logger, requestId }: ErrorScope): void {

@@ -99,6 +99,12 @@ const failures: Case[] = [
     message: masked(),
   },
   {
+    name: 'a database that went away',
+    document: '{ testNoDatabase }',
+    code: 'SERVICE_UNAVAILABLE',
+    message: 'The database cannot be reached.',
+  },
+  {
     name: 'an error of ours, as it is',
     document: '{ testConflict }',
     code: 'CONFLICT',

@@ -31,7 +31,7 @@ describe('GraphiQL', () => {
   test('is not there when it is off', async () => {
     const server = createHttpServer(
       { schema: createSchema(), services: app.services, createLoaders, newId },
-      { publicOrigins: [], graphiql: false, maxBodyBytes: 1024 },
+      { servesApi: true, publicOrigins: [], graphiql: false, maxBodyBytes: 1024 },
     )
     const { url } = await server.listen({ host: '127.0.0.1', port: 0 })
     const response = await fetch(`${url}/graphql`, { headers: browser })

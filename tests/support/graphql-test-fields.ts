@@ -68,6 +68,14 @@ builder.queryFields((t) => ({
       throw new Error(secretOfBug)
     },
   }),
+  testNoDatabase: t.string({
+    description: 'For tests.',
+    skipTypeScopes: true,
+    nullable: true,
+    resolve: () => {
+      throw Object.assign(new Error('terminating connection due to administrator command'), { code: '57P01' })
+    },
+  }),
   testUnserializable: t.field({
     type: 'Int',
     description: 'For tests.',

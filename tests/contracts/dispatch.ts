@@ -45,6 +45,65 @@ export function dispatchContract(start: () => Promise<{ dispatch: Dispatch } & A
     expect(await collect(dispatch, 1)).toEqual(['b'])
   })
 
+  test('delivers a hint that comes while one of the same agent is being handled', async () => {
+    await using started = await start()
+    const { dispatch } = started
+    let delivered = 0
+    let done = (): void => undefined
+    const isDone = new Promise<void>((resolve) => (done = resolve))
+    const stop = dispatch.consume(async (agentId) => {
+      delivered += 1
+      if (delivered === 1) await dispatch.hint(agentId)
+      else done()
+    })
+    await dispatch.hint('a')
+
+    await isDone
+    await stop()
+    expect(delivered).toBe(2)
+  })
+
+  test('counts only hints that wait: those taken make room', async () => {
+    await using started = await start()
+    const { dispatch } = started
+    for (let n = 0; n < 5; n += 1) {
+      const delivered = collect(dispatch, 2)
+      await dispatch.hint('a')
+      await dispatch.hint('a')
+      expect(await delivered).toEqual(['a', 'a'])
+    }
+  })
+
+  test('bounds the hints that are given at once, too', async () => {
+    await using started = await start()
+    const { dispatch } = started
+    await Promise.all(Array.from({ length: 100 }, () => dispatch.hint('busy')))
+    await dispatch.hint('other')
+
+    expect(await collectUntil(dispatch, (hints) => hints.at(-1) === 'other')).toEqual(['busy', 'busy', 'busy', 'other'])
+  })
+
+  test('stops while it waits for a hint', async () => {
+    await using started = await start()
+    const { dispatch } = started
+    const stop = dispatch.consume(async () => {})
+    await stop()
+    await dispatch.hint('a')
+
+    expect(await collect(dispatch, 1)).toEqual(['a'])
+  })
+
+  test('delivers nothing once it is closed, and takes hints without a complaint', async () => {
+    await using started = await start()
+    const { dispatch } = started
+    const delivered: string[] = []
+    dispatch.consume(async (agentId) => void delivered.push(agentId))
+    await dispatch.close()
+
+    await expect(dispatch.hint('late')).resolves.toBeUndefined()
+    expect(delivered).toEqual([])
+  })
+
   test('bounds the waiting hints of an agent, and of each one alone', async () => {
     await using started = await start()
     const { dispatch } = started

@@ -1,6 +1,6 @@
 import type { Logger } from '../logger.ts'
-import { redisReason } from './redis-errors.ts'
 import type { RedisConnection } from './redis-connection.ts'
+import { createRefusalLog } from './refusal-log.ts'
 
 /**
  * The channels that a connection is to be subscribed to. They are a set and not a queue of commands: while Redis is away it may change as
@@ -31,8 +31,7 @@ const channelsPerCommand = 500
 
 export function createChannels({ connection, probeChannel, logger, beatMs = 5_000 }: ChannelsOptions): Channels {
   const wanted = new Map<string, State>()
-  let isRefused = false
-  let closed = false
+  const refusals = createRefusalLog(logger, 'Redis refuses subscriptions; streams look at the rows only')
 
   function settle(state: State): void {
     for (const tell of state.tell) tell()
@@ -44,14 +43,11 @@ export function createChannels({ connection, probeChannel, logger, beatMs = 5_00
     try {
       await connection.run((client) => client.subscribe(...channels))
     } catch (error) {
-      // Without a connection that is what happens; with one, it is Redis that does not allow it. Either way the next beat tries again.
-      if (!closed && connection.isReady() && !isRefused) {
-        isRefused = true
-        logger.error({ reason: redisReason(error) }, 'Redis refuses subscriptions; streams look at the rows only')
-      }
+      // The next beat, or the next connection, tries again.
+      refusals.failed(error)
       return
     }
-    isRefused = false
+    refusals.worked()
     for (const [channel, state] of asked) {
       // Removed meanwhile, and perhaps added again: that has an answer of its own to come.
       if (state === undefined || wanted.get(channel) !== state) continue
@@ -105,7 +101,6 @@ export function createChannels({ connection, probeChannel, logger, beatMs = 5_00
       })
     },
     close() {
-      closed = true
       clearInterval(beat)
       for (const state of wanted.values()) settle(state)
       wanted.clear()

@@ -1,4 +1,4 @@
-import { isCommandTimeout, redisReason, redisUnavailable } from './redis-errors.ts'
+import { isCommandTimeout, RedisError, redisReason } from './redis-errors.ts'
 import { closeRedisClient, createRedisClient, type RedisClient, type RedisClientOptions } from './redis-client.ts'
 import type { OutageLog } from './outage-log.ts'
 
@@ -11,8 +11,8 @@ export interface RedisConnection {
   /** Calls `listener` whenever the connection has become usable; not for the present. */
   onReady(listener: () => void): void
   /**
-   * Sends commands. Throws ServiceUnavailableError when Redis is away, does not answer in time, or refuses; what an answer that never came
-   * has done is not known. A time-out renews the connection, so that those who come after do not wait as long.
+   * Sends commands. Throws RedisError when Redis is away, does not answer in time, or refuses; whether a command without an answer was
+   * carried out is not known. A time-out renews the connection, so that those who come after do not wait as long.
    */
   run<T>(send: (client: RedisClient) => Promise<T>): Promise<T>
   /** Commands under way fail. Resolves within 0.8 s, whatever Redis does. */
@@ -63,7 +63,7 @@ export function openRedisConnection({ outages, ...options }: RedisConnectionOpti
       client.on('ready', listener)
     },
     async run(send) {
-      if (!isReady()) throw redisUnavailable(new Error('There is no connection.'))
+      if (!isReady()) throw new RedisError(new Error('There is no connection.'))
       try {
         return await send(client)
       } catch (error) {
@@ -72,7 +72,7 @@ export function openRedisConnection({ outages, ...options }: RedisConnectionOpti
           outages.down(name, redisReason(error))
           client.disconnect(true)
         }
-        throw redisUnavailable(error)
+        throw new RedisError(error)
       }
     },
     async close() {

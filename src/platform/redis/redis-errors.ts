@@ -1,16 +1,29 @@
 import { ServiceUnavailableError } from '../../lib/errors.ts'
 
 /**
- * The error for callers when a command of Redis failed, for whatever reason. ioredis hangs the command with its arguments on its errors, and
- * loggers print what hangs on an error: a password (AUTH) or the text of an answer (PUBLISH). Nothing of that is handed on.
+ * A command of Redis failed. ioredis hangs the command with its arguments on its errors, and loggers print what hangs on an error: a password
+ * (AUTH) or the text of an answer (PUBLISH). Nothing of that is handed on.
  */
-export function redisUnavailable(error: unknown): ServiceUnavailableError {
-  return new ServiceUnavailableError('Redis cannot be used at present.', { cause: new Error(redisReason(error)) })
+export class RedisError extends ServiceUnavailableError {
+  /** What went wrong, as text that is safe to log. */
+  readonly reason: string
+  /** Redis answered, and said no: it is not a matter of the connection. */
+  readonly isRefusal: boolean
+
+  constructor(error: unknown) {
+    const reason = redisReason(error)
+    super('Redis cannot be used at present.', { cause: new Error(reason) })
+    this.name = 'RedisError'
+    this.reason = reason
+    this.isRefusal = error instanceof Error && error.name === 'ReplyError'
+  }
 }
 
 /** What went wrong, as text that is safe to log. */
 export function redisReason(error: unknown): string {
   if (!(error instanceof Error)) return String(error)
+  // Its own message tells of retries, and there are none.
+  if (error.name === 'MaxRetriesPerRequestError') return 'The connection was lost.'
   // A name with several addresses fails with one error for each, and no message of its own.
   if (error instanceof AggregateError && error.errors.length > 0) return redisReason(error.errors[0])
   // "Failed to refresh slots cache.", which says nothing without the reason of the last node.
@@ -24,8 +37,8 @@ export function isCommandTimeout(error: unknown): boolean {
   return error instanceof Error && error.message === 'Command timed out'
 }
 
-/** Waiting does not help: wrong credentials, no such database. */
-export function isRefusal(error: unknown): boolean {
+/** At the start, waiting does not help: wrong credentials, no such database. */
+export function isAccessRefusal(error: unknown): boolean {
   return (
     error instanceof Error &&
     /WRONGPASS|NOAUTH|NOPERM|invalid password|without any password|DB index|invalid DB/i.test(redisReason(error))

@@ -4,7 +4,7 @@ import type { Logger } from '../logger.ts'
 import { createOutageLog } from './outage-log.ts'
 import { closeRedisClient, createRedisClient, type RedisClient, type RedisUse } from './redis-client.ts'
 import { openRedisConnection, type RedisConnection } from './redis-connection.ts'
-import { isRefusal, redisReason } from './redis-errors.ts'
+import { isAccessRefusal, RedisError, redisReason } from './redis-errors.ts'
 import { describeRedis, parseRedisUrl, type RedisTarget } from './redis-url.ts'
 
 /** One Redis (a server, one behind Sentinels, or a Cluster), and the connections to it. Each driver takes connections of its own. */
@@ -71,7 +71,7 @@ async function untilUsable(client: RedisClient, { target, logger, limitMs }: Wai
       client.on('error', (error: unknown) => {
         if (reason === null) logger.warn({ reason: redisReason(error), limitMs }, 'Redis cannot be reached yet')
         reason = redisReason(error)
-        if (isRefusal(error)) fail(`Redis at ${at} refuses us.`)
+        if (isAccessRefusal(error)) fail(`Redis at ${at} refuses us.`)
       })
     })
   } finally {
@@ -85,8 +85,8 @@ async function readInfo(client: RedisClient): Promise<ReadonlyMap<string, string
     return new Map(lines.map((line) => [line.split(':', 1)[0] ?? '', line.slice(line.indexOf(':') + 1)]))
   } catch (error) {
     // An account that may not ask is no reason to stop: everything we need may be allowed.
-    if (isRefusal(error)) return new Map()
-    throw new ServiceUnavailableError('Redis does not answer.', { cause: new Error(redisReason(error)) })
+    if (isAccessRefusal(error)) return new Map()
+    throw new RedisError(error)
   }
 }
 

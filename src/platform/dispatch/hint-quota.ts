@@ -1,0 +1,67 @@
+import type { RedisConnection } from '../redis/redis-connection.ts'
+
+/** How many hints of an agent wait in the queue, for all processes together. */
+export interface HintQuota {
+  /** Counts one more, and says whether it may be added: false when `maxWaiting` wait already. Throws what RedisConnection.run throws. */
+  admit(agentId: string): Promise<boolean>
+  /** Counts one less: it was taken. */
+  release(agentId: string): Promise<void>
+}
+
+export type HintQuotaOptions = {
+  connection: RedisConnection
+  /** In a Cluster it has the hash tag of the queue. */
+  keyPrefix: string
+  maxWaiting: number
+  /** The queue's own keys: the list of those that wait, with the oldest last, and the number of the newest. */
+  queueKeys: { wait: string; id: string }
+  /** How long a count that is full must have been at rest before it is doubted, in milliseconds. Default 2 000. */
+  doubtAfterMs?: number | undefined
+}
+
+/*
+ * A count goes wrong when a process dies between two steps. An expiry would mend it, and would let the queue grow without end while every
+ * process is busy for longer. So a count that is full is held against the queue itself, which is first in, first out: jobs have rising
+ * numbers, so when the oldest of the queue is newer than the agent's last hint (or the queue is empty), none of its hints can be waiting.
+ * At rest for a while, because between counting and adding a hint is not in the queue yet. At worst, with its last hint the oldest of the
+ * queue, an agent gets `maxWaiting` more, once.
+ */
+const admitScript = `
+local state = redis.call('HMGET', KEYS[1], 'count', 'after', 'at')
+local count = tonumber(state[1]) or 0
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+if count >= tonumber(ARGV[1]) then
+  local oldest = redis.call('LINDEX', KEYS[2], -1)
+  local isPast = not oldest or (tonumber(oldest) or 0) > (tonumber(state[2]) or 0)
+  local isAtRest = now - (tonumber(state[3]) or 0) >= tonumber(ARGV[2])
+  if not (isPast and isAtRest) then return 0 end
+  count = 0
+end
+redis.call('HSET', KEYS[1], 'count', count + 1, 'after', redis.call('GET', KEYS[3]) or 0, 'at', now)
+redis.call('EXPIRE', KEYS[1], 86400)
+return 1
+`
+
+const releaseScript = `
+if redis.call('HINCRBY', KEYS[1], 'count', -1) <= 0 then redis.call('DEL', KEYS[1]) end
+return 0
+`
+
+export function createHintQuota(options: HintQuotaOptions): HintQuota {
+  const { connection, keyPrefix, maxWaiting, queueKeys, doubtAfterMs = 2_000 } = options
+  const keyOf = (agentId: string): string => `${keyPrefix}:hinted:${agentId}`
+
+  return {
+    async admit(agentId) {
+      const keys = [keyOf(agentId), queueKeys.wait, queueKeys.id]
+      const admitted = await connection.run((client) =>
+        client.eval(admitScript, keys.length, ...keys, maxWaiting, doubtAfterMs),
+      )
+      return admitted === 1
+    },
+    async release(agentId) {
+      await connection.run((client) => client.eval(releaseScript, 1, keyOf(agentId)))
+    },
+  }
+}

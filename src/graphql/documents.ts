@@ -11,12 +11,16 @@ export interface Documents {
   check(text: string): CheckedDocument
 }
 
-const maxRememberedCharacters = 4 * 1024 * 1024
+// Nesting costs stack: what a megabyte of braces would take, no stack has.
+const maxTokens = 2_000
+const maxRememberedCharacters = 1024 * 1024
+const maxCharactersOfOne = 64 * 1024
 
 export function createDocuments(schema: GraphQLSchema): Documents {
-  // Bounded by text, not by number: a few documents of a megabyte must not stay beside a thousand ordinary ones.
+  // Bounded by text, not by number: what is parsed takes some fifty times the memory of its text.
   const checked = new LRUCache<string, CheckedDocument>({
     maxSize: maxRememberedCharacters,
+    maxEntrySize: maxCharactersOfOne,
     sizeCalculation: (_value, text) => text.length + 1,
   })
 
@@ -33,7 +37,7 @@ export function createDocuments(schema: GraphQLSchema): Documents {
 
 function checkDocument(schema: GraphQLSchema, text: string): CheckedDocument {
   try {
-    const document = parse(text)
+    const document = parse(text, { maxTokens })
     const errors = validateDocument(schema, document).map((error) => documentError('GRAPHQL_VALIDATION_FAILED', error))
     return errors.length === 0 ? { kind: 'valid', document } : { kind: 'invalid', errors }
   } catch (error) {

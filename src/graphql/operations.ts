@@ -15,8 +15,8 @@ import { formatError } from './error-format.ts'
 import type { Loaders } from './loaders.ts'
 import { createResultStream, type ResultStream } from './result-stream.ts'
 import { subscribe } from './subscribe.ts'
-import { transportError, type Transport } from './transport.ts'
-import { variablesError, type Variables } from './variables.ts'
+import { assertTransport, type Transport } from './transport.ts'
+import { assertVariables, type Variables } from './variables.ts'
 
 /** What a client asks for. */
 export type OperationRequest = { query: string; operationName: string | null; variables: Variables }
@@ -62,25 +62,22 @@ export function createOperations({ schema, services, createLoaders }: Operations
         logger: services.logger,
         signal: caller.signal,
       })
-    const refuse = (...errors: unknown[]): PreparedOperation => ({ kind: 'refused', errors: errors.map(format) })
+    try {
+      const { query, operationName, variables } = request
+      const checked = documents.check(query)
+      if (checked.kind === 'invalid') return { kind: 'refused', errors: checked.errors.map(format) }
+      const { document } = checked
+      const operation = getOperationAST(document, operationName)
+      if (!operation) throw new BadUserInputError('operationName', 'Name one operation of the document.')
+      assertTransport(operation, caller.transport)
+      assertVariables(schema, operation, variables)
 
-    const checked = documents.check(request.query)
-    if (checked.kind === 'invalid') return refuse(...checked.errors)
-    const operation = getOperationAST(checked.document, request.operationName)
-    if (!operation) return refuse(new BadUserInputError('operationName', 'Name one operation of the document.'))
-    const misplaced = transportError(operation, caller.transport)
-    if (misplaced !== null) return refuse(misplaced)
-    const wrongVariables = variablesError(schema, operation, request.variables)
-    if (wrongVariables !== null) return refuse(wrongVariables)
-
-    const args = {
-      schema,
-      document: checked.document,
-      operationName: request.operationName,
-      variableValues: request.variables,
+      const args = { schema, document, operationName, variableValues: variables }
+      const run = operation.operation === OperationTypeNode.SUBSCRIPTION ? runSubscription : runOnce
+      return { kind: 'ready', args, run: () => run(args, caller, format) }
+    } catch (error) {
+      return { kind: 'refused', errors: [format(error)] }
     }
-    const run = operation.operation === OperationTypeNode.SUBSCRIPTION ? runSubscription : runOnce
-    return { kind: 'ready', args, run: () => run(args, caller, format) }
   }
 
   function contextFor(caller: Caller, signal: AbortSignal): GraphQLContext {

@@ -14,23 +14,23 @@ export type Transport =
 // What a link on a foreign page may start: nothing that costs money or changes anything.
 const fieldsForGet: ReadonlySet<string> = new Set(['taskStream', 'workspaceFeed', 'metrics', 'alerts'])
 
-/** Why this operation may not come this way, or null. */
-export function transportError(operation: OperationDefinitionNode, transport: Transport): AppError | null {
+/** Throws METHOD_NOT_ALLOWED when this operation may not come this way. */
+export function assertTransport(operation: OperationDefinitionNode, transport: Transport): void {
   const isSubscription = operation.operation === OperationTypeNode.SUBSCRIPTION
   switch (transport) {
     case 'post':
-      if (!isSubscription) return null
-      return refused('A subscription answers with a stream.', [
+      if (!isSubscription) return
+      throw refused('A subscription answers with a stream.', [
         'Send "Accept: text/event-stream", or subscribe over a WebSocket (graphql-transport-ws).',
       ])
     case 'post-stream':
-      return null
+      return
     case 'get-stream':
-      if (isSubscription && selectsOnly(operation, fieldsForGet)) return null
-      return refused('GET is only for subscriptions without side effects.', ['Send the operation by POST.'])
+      if (isSubscription && selectsOnly(operation, fieldsForGet)) return
+      throw refused('GET is only for subscriptions without side effects.', ['Send the operation by POST.'])
     case 'websocket':
-      if (operation.operation !== OperationTypeNode.MUTATION) return null
-      return refused('Mutations are not accepted over a WebSocket.', ['Send the mutation by POST to the same path.'])
+      if (operation.operation !== OperationTypeNode.MUTATION) return
+      throw refused('Mutations are not accepted over a WebSocket.', ['Send the mutation by POST to the same path.'])
   }
 }
 

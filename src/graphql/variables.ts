@@ -20,13 +20,9 @@ export type Variables = { readonly [name: string]: unknown }
 
 /**
  * Checks an operation's variables against their types. The executor does it too, but its messages repeat the values, and one
- * may be a password: these name the path (`input.name`) and the type only.
+ * may be a password: what this throws names the path (`input.name`) and the type only.
  */
-export function variablesError(
-  schema: GraphQLSchema,
-  operation: OperationDefinitionNode,
-  variables: Variables,
-): GraphQLError | null {
+export function assertVariables(schema: GraphQLSchema, operation: OperationDefinitionNode, variables: Variables): void {
   const definitions = operation.variableDefinitions ?? []
   const problems: InputProblem[] = []
   for (const definition of definitions) {
@@ -40,9 +36,9 @@ export function variablesError(
     }
   }
   const [first, ...rest] = problems
-  if (first === undefined) return null
+  if (first === undefined) return
   const originalError = badInput([first, ...rest])
-  return new GraphQLError(originalError.message, { nodes: definitions, originalError })
+  throw new GraphQLError(originalError.message, { nodes: definitions, originalError })
 }
 
 function* inputProblems(value: unknown, type: GraphQLInputType, field: string): Generator<InputProblem> {

@@ -27,6 +27,12 @@ const refusals: Case[] = [
     message: 'Syntax Error: Expected Name, found String.',
   },
   {
+    name: 'a document too large to be anything but an attack',
+    document: '{a'.repeat(100_000),
+    code: 'GRAPHQL_PARSE_FAILED',
+    message: 'Syntax Error: Document contains more that 2000 tokens. Parsing aborted.',
+  },
+  {
     name: 'an unknown field, without guessing another',
     document: '{ testOpn }',
     code: 'GRAPHQL_VALIDATION_FAILED',

@@ -127,15 +127,17 @@ function describeEnd(claimed: ClaimedRun, facts: RunFacts, deps: RunDeps): RunRe
     retryDelayMs: null,
     error: null,
   }
-  if ('answer' in outcome) return { end: { ...end, outcome: 'SUCCEEDED' }, calls, tail: finished.tail }
+  const isKept = !(facts.stopped instanceof AppError)
+  if ('answer' in outcome && isKept) return { end: { ...end, outcome: 'SUCCEEDED' }, calls, tail: finished.tail }
   if (stopped === 'cancelled') return { end: { ...end, outcome: 'CANCELLED' }, calls, tail: finished.tail }
   if (stopped === 'shutdown') {
     return { end: { ...end, outcome: 'RELEASED', reason: 'The worker was shut down.' }, calls, tail: null }
   }
-  const error = describeError(claimed, { failure: outcome.failure, stopped: facts.stopped }, deps.logger)
+  const failure = 'failure' in outcome ? outcome.failure : null
+  const error = describeError(claimed, { failure, stopped: facts.stopped }, deps.logger)
   if (!error.retryable)
     return { end: { ...end, outcome: 'FAILED', error, reason: error.message }, calls, tail: finished.tail }
-  const retryDelayMs = delayBeforeRetry(claimed, outcome.failure, deps.random)
+  const retryDelayMs = delayBeforeRetry(claimed, failure, deps.random)
   return { end: { ...end, outcome: 'RETRY', error, reason: error.message, retryDelayMs }, calls, tail: finished.tail }
 }
 

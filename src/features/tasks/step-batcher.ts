@@ -92,9 +92,11 @@ export function createStepBatcher(deps: StepBatcherDeps): StepBatcher {
       leaseMs,
     })
     // After the commit and before anybody goes on: events leave in the order of commits.
-    const tails = batch.ends.flatMap(({ tail }) =>
-      tail !== null && result.endedTaskIds.has(tail.taskId) ? [tail] : [],
+    // Only the end of a task stores the text that it carries; what a retry or a release had left is in no row, and never will be.
+    const finished = new Set(
+      result.transitions.filter(({ task }) => task.finishedAt !== null).map(({ task }) => task.id),
     )
+    const tails = batch.ends.flatMap(({ tail }) => (tail !== null && finished.has(tail.taskId) ? [tail] : []))
     await announcer.announce(result.transitions, tails)
     for (const { end, resolve } of batch.ends) resolve(result.endedTaskIds.has(end.taskId))
     const claimed = new Map<string, ClaimedRun[]>()

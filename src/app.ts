@@ -29,10 +29,13 @@ import { sleep } from './lib/sleep.ts'
 import { createDatabase } from './platform/database/create-database.ts'
 import type { Database } from './platform/database/database.ts'
 import type { Dispatch } from './platform/dispatch/dispatch.ts'
+import { createBullmqDispatch } from './platform/dispatch/bullmq.ts'
 import { createInProcessDispatch } from './platform/dispatch/in-process.ts'
 import type { Events } from './platform/events/events.ts'
 import { createInProcessEvents } from './platform/events/in-process.ts'
+import { createRedisEvents } from './platform/events/redis.ts'
 import { createLogger, type Logger } from './platform/logger.ts'
+import { openRedis } from './platform/redis/redis.ts'
 import { loadOrCreateSecret } from './platform/secret-file.ts'
 
 /** A running server. */
@@ -118,12 +121,15 @@ async function openPlatform(basics: Basics, overrides: Partial<AppOverrides>): P
     onStatement,
   })
   cleanup.add('the database', () => db.close())
-  const events = createInProcessEvents()
+  const redis = config.redisUrl === null ? null : await openRedis({ url: config.redisUrl, clock, logger, random })
+  const events = redis === null ? createInProcessEvents() : await createRedisEvents({ redis, logger })
   cleanup.add('events', () => events.close())
-  const dispatch = createInProcessDispatch({
+  const hints = {
     maxWaitingPerAgent: config.workerConcurrency,
-    onError: (error) => logger.error({ err: error }, 'a hint could not be taken'),
-  })
+    onError: (error: unknown) => logger.error({ err: error }, 'a hint could not be taken'),
+  }
+  const dispatch =
+    redis === null ? createInProcessDispatch(hints) : await createBullmqDispatch({ ...hints, redis, logger })
   cleanup.add('dispatch', () => dispatch.close())
   const demo = demoTokenDelayMs === undefined ? {} : { demoTokenDelayMs }
   const ai = createAiClient({ ...config.ai, ...demo, clock, newId, random, logger })
@@ -202,6 +208,10 @@ async function startWork(basics: Basics, platform: Platform, engine: TaskEngine)
   const { db } = platform
   // Nobody else has the embedded database, so no lease in it is anybody's: what a crash left behind goes on at once.
   if (db.kind === 'embedded') await transitions.expireAllLeases()
+  // Any process repairs; only workers run.
+  reconciler.start()
+  cleanup.add('the reconciler', () => reconciler.stop())
+  if (!config.roles.includes('worker')) return
   const output = createOutputWriter({ db, publisher, logger, random })
   cleanup.add('output', () => output.close())
   const steps = createStepBatcher({ transitions, announcer, clock, logger, processId: newId(), leaseMs })
@@ -220,15 +230,18 @@ async function startWork(basics: Basics, platform: Platform, engine: TaskEngine)
     leaseMs,
   })
   cleanup.add('the worker', () => worker.stop(shutdownGraceMs))
-  reconciler.start()
-  cleanup.add('the reconciler', () => reconciler.stop())
 }
 
 async function serve({ config, newId, cleanup }: Basics, services: Services): Promise<string> {
-  const { environment, host, port, publicOrigins, limits } = config
+  const { environment, host, port, publicOrigins, limits, roles } = config
   const http = createHttpServer(
     { schema: createSchema(), services, createLoaders, newId },
-    { publicOrigins, graphiql: environment !== 'production', maxBodyBytes: limits.bodyBytes },
+    {
+      publicOrigins,
+      servesApi: roles.includes('api'),
+      graphiql: environment !== 'production',
+      maxBodyBytes: limits.bodyBytes,
+    },
   )
   const { url } = await http.listen({ host, port })
   cleanup.add('the HTTP server', () => http.close(httpGraceMs))

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { parseRedisUrl, RedisUrlError } from './platform/redis/redis-url.ts'
 
 /**
  * The configuration: environment variables, parsed once, all problems reported at once. The schema below is the documentation; a
@@ -10,7 +11,10 @@ export type Config = {
   port: number
   publicOrigins: readonly string[]
   database: { /** Null: embedded. */ url: string | null; poolSize: number }
+  /** Null: events and hints stay in this process. */
+  redisUrl: string | null
   dataDir: string
+  roles: readonly Role[]
   /** Null: generated once into the data directory. */
   secret: string | null
   bootstrapToken: string | null
@@ -28,6 +32,9 @@ export type Config = {
   limits: { bodyBytes: number; promptBytes: number }
   logLevel: 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal' | 'silent'
 }
+
+/** What a process does: serve the API, run tasks. */
+export type Role = 'api' | 'worker'
 
 export type ProviderConfig = { name: string; baseUrl: string | null; apiKey: string }
 
@@ -106,6 +113,24 @@ const originList = commaList.refine(
   'must be comma-separated origins such as https://example.org, with no path',
 )
 
+const roles = ['api', 'worker'] as const
+
+const roleList = commaList.transform((names, context): Role[] => {
+  const chosen = roles.filter((role) => names.includes(role))
+  if (chosen.length > 0 && chosen.length === names.length) return chosen
+  context.addIssue('must be api, worker, or api,worker')
+  return z.NEVER
+})
+
+const redisUrl = z.string().superRefine((text, context) => {
+  try {
+    parseRedisUrl(text)
+  } catch (error) {
+    if (!(error instanceof RedisUrlError)) throw error
+    context.addIssue(error.message)
+  }
+})
+
 const databaseUrl = z.string().refine((text) => {
   const protocol = protocolOf(text)
   return protocol === 'postgres:' || protocol === 'postgresql:'
@@ -124,7 +149,15 @@ export const environmentSchema = z.object({
   DATABASE_POOL_SIZE: integer(1, 200)
     .default(10)
     .describe('connections to PostgreSQL; embedded there is always exactly one'),
+  REDIS_URL: redisUrl
+    .optional()
+    .describe(
+      'shares events and hints between processes: redis://…, rediss://…, redis+sentinel://…, redis+cluster://…; absent: one process',
+    ),
   MONK_DATA_DIR: z.string().default('.monk').describe('where the embedded database and the generated secret live'),
+  MONK_ROLES: roleList
+    .default(['api', 'worker'])
+    .describe('what this process does: api, worker or both; one alone needs DATABASE_URL and REDIS_URL'),
   MONK_SECRET: z
     .string()
     .min(32, 'must have at least 32 characters')
@@ -209,6 +242,9 @@ function crossProblems(env: Environment): string[] {
       'OPENAI_API_KEY is required together with OPENAI_BASE_URL; any text will do for a server that needs none',
     )
   }
+  if (env.MONK_ROLES.length < roles.length && (env.DATABASE_URL === undefined || env.REDIS_URL === undefined)) {
+    problems.push('MONK_ROLES must be api,worker unless DATABASE_URL and REDIS_URL are set: this process is alone')
+  }
   const names = providersOf(env).map((provider) => provider.name)
   const twice = names.find((name, index) => names.indexOf(name) !== index)
   if (twice !== undefined)
@@ -247,7 +283,9 @@ function toConfig(env: Environment): Config {
     port: env.PORT,
     publicOrigins: env.PUBLIC_ORIGINS,
     database: { url: env.DATABASE_URL ?? null, poolSize: env.DATABASE_POOL_SIZE },
+    redisUrl: env.REDIS_URL ?? null,
     dataDir: env.MONK_DATA_DIR,
+    roles: env.MONK_ROLES,
     secret: env.MONK_SECRET ?? null,
     bootstrapToken: env.MONK_BOOTSTRAP_TOKEN ?? null,
     bcryptCost: env.BCRYPT_COST,

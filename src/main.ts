@@ -37,20 +37,20 @@ function terminated(): Promise<NodeJS.Signals> {
 
 // For people, on standard error: standard output is for log lines only.
 function printWelcome({ url }: App, config: Config): void {
-  const isDemo = config.ai.defaultModels.every((model) => model.startsWith('demo/'))
-  console.error(
-    [
-      '',
-      `  Monk-AI is ready.  ${config.environment === 'production' ? '' : `GraphiQL: ${url}/graphql`}`,
-      '',
-      `  GraphQL       ${url}/graphql  (WebSocket and Server-Sent Events on the same path)`,
-      `  Health        ${url}/health/ready`,
-      `  Database      ${config.database.url === null ? `embedded, in ${config.dataDir}` : 'PostgreSQL (DATABASE_URL)'}`,
-      '  Events        in this process',
-      `  Models        ${config.ai.defaultModels.join(', ')}${isDemo ? ' (built in, labelled; set OPENAI_API_KEY for a real one)' : ''}`,
-      '',
-    ].join('\n'),
-  )
+  const { environment, database, dataDir, redisUrl, roles, ai } = config
+  const isDemo = ai.defaultModels.every((model) => model.startsWith('demo/'))
+  const servesApi = roles.includes('api')
+  const lines = [
+    `Monk-AI is ready (${roles.join(', ')}).`,
+    '',
+    ...(servesApi && environment !== 'production' ? [`GraphiQL   ${url}/graphql  (in a browser)`] : []),
+    ...(servesApi ? [`GraphQL    ${url}/graphql  (WebSocket and Server-Sent Events on the same path)`] : []),
+    `Health     ${url}/health/ready`,
+    `Database   ${database.url === null ? `embedded, in ${dataDir}` : 'PostgreSQL (DATABASE_URL)'}`,
+    `Events     ${redisUrl === null ? 'in this process' : 'Redis (REDIS_URL)'}`,
+    `Models     ${ai.defaultModels.join(', ')}${isDemo ? '  (built in and labelled; set OPENAI_API_KEY for a real one)' : ''}`,
+  ]
+  console.error(`\n${lines.map((line) => `  ${line}`.trimEnd()).join('\n')}\n`)
 }
 
 // What the person at the terminal can mend is said in a sentence; everything else is a fault of ours and needs its stack.

@@ -21,7 +21,9 @@ describe('parseConfig', () => {
       port: 4000,
       publicOrigins: [],
       database: { url: null, poolSize: 10 },
+      redisUrl: null,
       dataDir: '.monk',
+      roles: ['api', 'worker'],
       secret: null,
       bootstrapToken: null,
       bcryptCost: 12,
@@ -47,6 +49,12 @@ describe('parseConfig', () => {
     const { ai } = parseConfig({ OPENAI_API_KEY: 'sk-1', OPENAI_BASE_URL: 'http://127.0.0.1:9/v1' })
     expect(ai.providers).toEqual([{ name: 'openai', baseUrl: 'http://127.0.0.1:9/v1', apiKey: 'sk-1' }])
     expect(ai.defaultModels).toEqual(['openai/gpt-5-mini'])
+  })
+
+  test('lets one of several processes have one role', () => {
+    const shared = { DATABASE_URL: 'postgresql://localhost/monk', MONK_SECRET: secret, REDIS_URL: 'redis://127.0.0.1' }
+    expect(parseConfig({ ...shared, MONK_ROLES: 'worker' }).roles).toEqual(['worker'])
+    expect(parseConfig({ ...shared, MONK_ROLES: 'worker,api' }).roles).toEqual(['api', 'worker'])
   })
 
   test('reads providers, default models and aliases', () => {
@@ -92,6 +100,12 @@ describe('parseConfig', () => {
       { DATABASE_URL: 'mysql://localhost/monk', MONK_SECRET: secret },
       'DATABASE_URL must be a postgresql:// URL',
     ],
+    [
+      'half a role alone',
+      { MONK_ROLES: 'worker' },
+      'MONK_ROLES must be api,worker unless DATABASE_URL and REDIS_URL are set: this process is alone',
+    ],
+    ['a role that there is not', { MONK_ROLES: 'api,cook' }, 'MONK_ROLES must be api, worker, or api,worker'],
     [
       'an origin with a path',
       { PUBLIC_ORIGINS: 'https://example.org/app' },

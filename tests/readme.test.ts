@@ -25,5 +25,6 @@ test('the README says of every variable what config.ts says', () => {
 function defaultOf(schema: z.ZodType): string {
   if (!(schema instanceof z.ZodDefault)) return ''
   const value = schema.def.defaultValue
+  if (Array.isArray(value) && value.length > 0) return `\`${value.join(',')}\``
   return typeof value === 'string' || typeof value === 'number' ? `\`${value}\`` : ''
 }

@@ -19,17 +19,23 @@ export type RoutesDeps = {
   jwks: () => Promise<JSONWebKeySet>
 }
 
+/** A worker has no API: it is only asked how it is. */
+export type RoutesOptions = GraphQLRouteOptions & { servesApi: boolean }
+
 const readinessTimeoutMs = 1_000
 const jwksMaxAgeSeconds = 60
 
 /** Every path that this server knows. */
 export function createRoutes(
   { respond, answers, authenticate, db, jwks }: RoutesDeps,
-  options: GraphQLRouteOptions,
+  { servesApi, ...options }: RoutesOptions,
 ): Route {
-  const routes = new Map<string, Route>([
+  const apiRoutes: [string, Route][] = [
     ['/graphql', createGraphQLRoute({ respond, answers, authenticate }, options)],
     ['/', reading(async (exchange) => respond.redirect(exchange, '/graphql'))],
+  ]
+  const routes = new Map<string, Route>([
+    ...(servesApi ? apiRoutes : []),
     [
       '/health/live',
       reading(async (exchange) => respond.json(exchange, 200, { status: 'OK' }, { 'cache-control': 'no-store' })),

@@ -31,6 +31,8 @@ export type HttpServerDeps = {
 }
 
 export type HttpServerOptions = {
+  /** False for a worker, which is only asked how it is. */
+  servesApi: boolean
   /** Origins whose pages may call the API (CORS). */
   publicOrigins: readonly string[]
   /** Whether browsers get GraphiQL at /graphql. */
@@ -76,7 +78,7 @@ export function createHttpServer(deps: HttpServerDeps, options: HttpServerOption
   server.on('upgrade', (request, socket, head) => {
     socket.on('error', (error) => logger.debug({ err: error }, 'a connection broke while it was upgraded'))
     if (closing) refuseUpgrade(socket, '503 Service Unavailable')
-    else if (pathOf(request) !== '/graphql') refuseUpgrade(socket, '404 Not Found')
+    else if (!options.servesApi || pathOf(request) !== '/graphql') refuseUpgrade(socket, '404 Not Found')
     else webSockets.accept(request, socket, head)
   })
 

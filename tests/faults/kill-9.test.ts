@@ -2,30 +2,12 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
-import { createGraphQLClient, type GraphQLClient } from '../support/graphql-client.ts'
-import {
-  chunk,
-  finish,
-  startModelServer,
-  stream,
-  text,
-  usage,
-  wait,
-  type Act,
-  type Reply,
-} from '../support/model-server.ts'
+import { createGraphQLClient } from '../support/graphql-client.ts'
+import { startModelServer } from '../support/model-server.ts'
+import { createSubmitter } from '../support/first-task.ts'
+import { answerText, slowAnswer } from '../support/slow-answers.ts'
 import { startServerProcess } from '../support/server-process.ts'
 import { createReader } from '../support/task-reader.ts'
-
-const words = Array.from({ length: 60 }, (_, index) => `word-${index} `)
-const slowAnswer = (label: string, gapMs: number): Reply =>
-  stream(
-    chunk({ role: 'assistant', content: '' }),
-    ...words.flatMap((word): Act[] => [wait(gapMs), text(label + word)]),
-    finish(),
-    usage(5, 60),
-  )
-const fullText = (label: string): string => words.map((word) => label + word).join('')
 
 /** From the kill to the task running again. */
 const recoveryLimitMs = 20_000
@@ -39,15 +21,15 @@ test('a kill -9 in mid-stream loses nothing: the task goes on, and every cursor 
     OPENAI_BASE_URL: models.baseUrl,
     AI_DEFAULT_MODELS: 'openai/test-model',
   }
-  models.reply(slowAnswer('first ', 50), slowAnswer('second ', 20))
+  models.reply(slowAnswer('first', 50), slowAnswer('second', 20))
 
   const before = await startServerProcess(env)
-  const token = await signUp(createGraphQLClient(before.url))
-  const taskId = await submitTask(createGraphQLClient(before.url), token)
+  const { token, submit } = await createSubmitter(createGraphQLClient(before.url))
+  const taskId = await submit(createGraphQLClient(before.url))
   const live = createReader(taskId)
   await live.read(createGraphQLClient(before.url), token, (reader) => reader.text.length > 200)
   expect(live.text).not.toBe('')
-  expect(fullText('first ').startsWith(live.text)).toBe(true)
+  expect(answerText('first').startsWith(live.text)).toBe(true)
   const cursorOfFirstAttempt = live.copy()
 
   await before.kill('SIGKILL')
@@ -61,12 +43,12 @@ test('a kill -9 in mid-stream loses nothing: the task goes on, and every cursor 
   const cursorInTheMiddle = live.copy()
   await live.read(client, token)
   expect(live.statuses.at(-1)).toBe('SUCCEEDED')
-  expect(live.text).toBe(fullText('second '))
+  expect(live.text).toBe(answerText('second'))
 
   // After the end: with a cursor of the lost attempt, with one of the last attempt, with the very last one, and with none.
   for (const reader of [cursorOfFirstAttempt, cursorInTheMiddle, createReader(taskId)]) {
     await reader.read(client, token)
-    expect(reader.text).toBe(fullText('second '))
+    expect(reader.text).toBe(answerText('second'))
     expect(reader.isDone).toBe(true)
   }
   const again = live.copy()
@@ -80,7 +62,7 @@ test('a kill -9 in mid-stream loses nothing: the task goes on, and every cursor 
   )
   expect(task).toEqual({
     status: 'SUCCEEDED',
-    output: fullText('second '),
+    output: answerText('second'),
     attempt: 2,
     attemptsUsed: 2,
     attempts: [
@@ -100,11 +82,11 @@ test('SIGTERM gives running work back without using up an attempt, and the next 
     AI_DEFAULT_MODELS: 'openai/test-model',
     SHUTDOWN_GRACE_MS: '100',
   }
-  models.reply(slowAnswer('first ', 50), slowAnswer('second ', 5))
+  models.reply(slowAnswer('first', 50), slowAnswer('second', 5))
 
   const before = await startServerProcess(env)
-  const token = await signUp(createGraphQLClient(before.url))
-  const taskId = await submitTask(createGraphQLClient(before.url), token)
+  const { token, submit } = await createSubmitter(createGraphQLClient(before.url))
+  const taskId = await submit(createGraphQLClient(before.url))
   const reader = createReader(taskId)
   await reader.read(createGraphQLClient(before.url), token, ({ text: soFar }) => soFar.length > 100)
   expect(await before.kill('SIGTERM')).toBe(0)
@@ -114,7 +96,7 @@ test('SIGTERM gives running work back without using up an attempt, and the next 
   await using after = await startServerProcess(env)
   await reader.read(createGraphQLClient(after.url), token)
 
-  expect(reader.text).toBe(fullText('second '))
+  expect(reader.text).toBe(answerText('second'))
   const { task } = await createGraphQLClient(after.url).data<TaskAnswer>(
     'query ($id: ID!) { task(id: $id) { status attempt attemptsUsed attempts { number status } } }',
     { id: taskId },
@@ -141,29 +123,6 @@ test('a second server on the same data directory is refused with a sentence', as
 })
 
 type TaskAnswer = { task: Record<string, unknown> }
-
-async function signUp(client: GraphQLClient): Promise<string> {
-  const input = { email: 'somebody@example.com', password: 'a rather long pass phrase 42' }
-  const { signUp: payload } = await client.data<{ signUp: { accessToken: string } }>(
-    'mutation ($input: SignUpInput!) { signUp(input: $input) { accessToken } }',
-    { input },
-  )
-  return payload.accessToken
-}
-
-async function submitTask(client: GraphQLClient, token: string): Promise<string> {
-  const { createAgent } = await client.data<{ createAgent: { agent: { id: string } } }>(
-    'mutation ($input: CreateAgentInput!) { createAgent(input: $input) { agent { id } } }',
-    { input: { name: 'Writer', instructions: 'Write.' } },
-    { token },
-  )
-  const { createTask } = await client.data<{ createTask: { task: { id: string } } }>(
-    'mutation ($input: CreateTaskInput!) { createTask(input: $input) { task { id } } }',
-    { input: { agentId: createAgent.agent.id, prompt: 'Go.' } },
-    { token },
-  )
-  return createTask.task.id
-}
 
 async function temporaryDirectory(): Promise<AsyncDisposable & { path: string }> {
   const path = await mkdtemp(join(tmpdir(), 'monk-fault-'))

@@ -1,0 +1,16 @@
+import { chunk, finish, text, usage, wait, type Act, type Reply } from './model-server.ts'
+
+const words = 60
+
+/** What the model says when it is asked for the n-th time; each answer can be told from every other. */
+export const answerText = (label: string): string =>
+  Array.from({ length: words }, (_, index) => `${label}-${index} `).join('')
+
+/** The same, streamed word by word. */
+export function slowAnswer(label: string, gapMs: number): Reply {
+  const acts = Array.from({ length: words }, (_, index): Act[] => [wait(gapMs), text(`${label}-${index} `)])
+  return {
+    kind: 'stream',
+    acts: [chunk({ role: 'assistant', content: '' }), ...acts.flat(), finish(), usage(5, words)],
+  }
+}

@@ -23,6 +23,8 @@ export interface RedisTestServer extends AsyncDisposable {
 export type RedisTestServerOptions = {
   /** More of its options: `{ requirepass: 'secret' }`. */
   settings?: Readonly<Record<string, string>>
+  /** Everything is in this file, which names this port. */
+  configuration?: { file: string; port: number }
   /** More arguments, after the options. */
   flags?: readonly string[]
 }
@@ -44,13 +46,15 @@ export function findRedis(): string | null {
 
 export async function startRedisServer(
   program: string,
-  { settings = {}, flags = [] }: RedisTestServerOptions = {},
+  { settings = {}, configuration, flags = [] }: RedisTestServerOptions = {},
 ): Promise<RedisTestServer> {
   const folder = await mkdtemp(join(tmpdir(), 'monk-redis-'))
-  const port = Number(settings['port'] ?? (await freePort()))
+  const port = configuration?.port ?? Number(settings['tls-port'] ?? settings['port'] ?? (await freePort()))
   const all = { bind: '127.0.0.1', port: String(port), dir: folder, save: '', appendonly: 'no', ...settings }
-  const args = [...Object.entries(all).flatMap(([name, value]) => [`--${name}`, value]), ...flags]
-  const answeringPort = Number(settings['tls-port'] ?? port)
+  const options = configuration
+    ? [configuration.file]
+    : Object.entries(all).flatMap(([name, value]) => [`--${name}`, value])
+  const args = [...options, ...flags]
 
   async function launch(): Promise<{ signal(name: NodeJS.Signals): void; stop(): Promise<void> }> {
     const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'ignore'] })
@@ -58,7 +62,7 @@ export async function startRedisServer(
     child.stdout.on('data', (data: Buffer) => output.push(data.toString()))
     const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()))
     try {
-      await untilAccepting(answeringPort, () => child.exitCode !== null)
+      await untilAccepting(port, () => child.exitCode !== null)
     } catch (error) {
       child.kill('SIGKILL')
       throw new Error(`redis-server did not start:\n${output.join('')}`, { cause: error })

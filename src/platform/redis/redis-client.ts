@@ -17,7 +17,7 @@ export const maxBlockSeconds = 2
 const commandTimeoutMs: Record<RedisUse, number> = {
   requests: 2_000,
   subscriptions: 2_000,
-  blocking: maxBlockSeconds * 1_000 + 2_000,
+  blocking: maxBlockSeconds * 1_000 + 1_000,
 }
 
 const connectTimeoutMs = 5_000

@@ -307,10 +307,9 @@ describe.skipIf(program === null)('BullMQ dispatch', () => {
   test.each(['away', 'hung'] as const)('closes promptly while Redis is %s and a handler hangs', async (state) => {
     const started = await startDispatch()
     const stuck = consume(started.dispatch, () => new Promise<void>(() => {}))
-    consume(started.other)
-    await started.dispatch.hint('stuck')
     await started.dispatch.hint('stuck')
     await until('a handler hangs', () => stuck.taken.length === 1)
+    consume(started.other)
     if (state === 'away') await server.stop()
     else server.freeze()
     try {

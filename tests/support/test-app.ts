@@ -3,7 +3,8 @@ import { parseConfig } from '../../src/config.ts'
 import { graphql } from './gql/gql.ts'
 import { createGraphQLClient, type GraphQLClient } from './graphql-client.ts'
 import { captureLogs, type LogCapture } from './log-capture.ts'
-import { copyTemplateDataDirectory } from './test-database.ts'
+import { createDatabasePlace } from './test-database.ts'
+import { redisUrlOf } from './test-servers.ts'
 
 export type TestUser = { token: string; refreshToken: string; id: string; email: string; password: string }
 
@@ -27,14 +28,19 @@ let accounts = 0
 
 /** `await using app = await startTestApp()`. Disposing of it fails when the server has logged an error that no test has taken. */
 export async function startTestApp({ env = {}, overrides = {} }: TestAppOptions = {}): Promise<TestApp> {
-  const directory = await copyTemplateDataDirectory()
+  const place = await createDatabasePlace()
   const logs = captureLogs()
   const config = parseConfig({
     NODE_ENV: 'test',
     HOST: '127.0.0.1',
     PORT: '0',
-    MONK_DATA_DIR: directory.dataDirectory,
+    MONK_DATA_DIR: place.where.dataDirectory,
     BCRYPT_COST: '4',
+    ...(place.where.url !== null && {
+      DATABASE_URL: place.where.url,
+      MONK_SECRET: 'a secret of at least 32 characters',
+    }),
+    ...(place.servers !== null && { REDIS_URL: redisUrlOf(place.servers) }),
     ...env,
   })
   const app = await startApp(config, { logger: logs.logger, ...overrides })
@@ -53,7 +59,7 @@ export async function startTestApp({ env = {}, overrides = {} }: TestAppOptions 
     },
     async [Symbol.asyncDispose]() {
       await app.close()
-      await directory[Symbol.asyncDispose]()
+      await place[Symbol.asyncDispose]()
       logs.assertNoErrors()
     },
   }

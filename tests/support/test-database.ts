@@ -7,21 +7,43 @@ import { createDatabase } from '../../src/platform/database/create-database.ts'
 import type { CreateDatabaseOptions } from '../../src/platform/database/create-database.ts'
 import type { Database } from '../../src/platform/database/database.ts'
 import { createLogger } from '../../src/platform/logger.ts'
+import { createServerDatabase, type TestServers } from './test-servers.ts'
 
 export type DataDirectory = { readonly dataDirectory: string } & AsyncDisposable
 
 export type TestDatabase = Database & DataDirectory
 
-/** An empty, migrated, embedded database of its own (1 s): `await using db = await startTestDatabase()`. */
+/**
+ * An empty, migrated database of its own (1 s): `await using db = await startTestDatabase()`. Embedded, or on a server in a run against
+ * servers.
+ */
 export async function startTestDatabase(options: Partial<CreateDatabaseOptions> = {}): Promise<TestDatabase> {
-  const copy = await copyTemplateDataDirectory()
-  const database = await createDatabase(databaseOptions({ dataDirectory: copy.dataDirectory, ...options }))
+  const place = await createDatabasePlace()
+  const database = await createDatabase(databaseOptions({ ...place.where, ...options }))
   return {
     ...database,
-    dataDirectory: copy.dataDirectory,
+    dataDirectory: place.where.dataDirectory,
     async [Symbol.asyncDispose]() {
       await database.close()
-      await copy[Symbol.asyncDispose]()
+      await place[Symbol.asyncDispose]()
+    },
+  }
+}
+
+/** Where an empty, migrated database is; disposing of it removes it. In a run against servers the data directory is empty. */
+export async function createDatabasePlace(): Promise<
+  { where: { url: string | null; dataDirectory: string }; servers: TestServers | null } & AsyncDisposable
+> {
+  // Only a run against servers has them.
+  const servers: TestServers | undefined = inject('testServers')
+  const directory = servers === undefined ? await copyTemplateDataDirectory() : await makeDataDirectory()
+  const onServer = servers === undefined ? null : await createServerDatabase(servers)
+  return {
+    where: { url: onServer?.url ?? null, dataDirectory: directory.dataDirectory },
+    servers: servers ?? null,
+    async [Symbol.asyncDispose]() {
+      await onServer?.[Symbol.asyncDispose]()
+      await directory[Symbol.asyncDispose]()
     },
   }
 }

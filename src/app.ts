@@ -29,13 +29,10 @@ import { sleep } from './lib/sleep.ts'
 import { createDatabase } from './platform/database/create-database.ts'
 import type { Database } from './platform/database/database.ts'
 import type { Dispatch } from './platform/dispatch/dispatch.ts'
-import { createBullmqDispatch } from './platform/dispatch/bullmq.ts'
 import { createInProcessDispatch } from './platform/dispatch/in-process.ts'
 import type { Events } from './platform/events/events.ts'
 import { createInProcessEvents } from './platform/events/in-process.ts'
-import { createRedisEvents } from './platform/events/redis.ts'
 import { createLogger, type Logger } from './platform/logger.ts'
-import { openRedis } from './platform/redis/redis.ts'
 import { loadOrCreateSecret } from './platform/secret-file.ts'
 
 /** A running server. */
@@ -121,20 +118,47 @@ async function openPlatform(basics: Basics, overrides: Partial<AppOverrides>): P
     onStatement,
   })
   cleanup.add('the database', () => db.close())
-  const redis = config.redisUrl === null ? null : await openRedis({ url: config.redisUrl, clock, logger, random })
-  const events = redis === null ? createInProcessEvents() : await createRedisEvents({ redis, logger })
-  cleanup.add('events', () => events.close())
-  const hints = {
-    maxWaitingPerAgent: config.workerConcurrency,
-    onError: (error: unknown) => logger.error({ err: error }, 'a hint could not be taken'),
-  }
-  const dispatch =
-    redis === null ? createInProcessDispatch(hints) : await createBullmqDispatch({ ...hints, redis, logger })
-  cleanup.add('dispatch', () => dispatch.close())
+  const { events, dispatch } = await openMessaging(basics)
   const demo = demoTokenDelayMs === undefined ? {} : { demoTokenDelayMs }
   const ai = createAiClient({ ...config.ai, ...demo, clock, newId, random, logger })
   cleanup.add('the AI client', () => ai.close())
   return { db, events, dispatch, ai }
+}
+
+type Messaging = Pick<Platform, 'events' | 'dispatch'>
+
+async function openMessaging(basics: Basics): Promise<Messaging> {
+  const { config, logger, cleanup } = basics
+  const hints: HintOptions = {
+    maxWaitingPerAgent: config.workerConcurrency,
+    onError: (error) => logger.error({ err: error }, 'a hint could not be taken'),
+  }
+  const { events, dispatch } =
+    config.redisUrl === null
+      ? { events: createInProcessEvents(), dispatch: createInProcessDispatch(hints) }
+      : await openRedisMessaging(basics, { url: config.redisUrl, hints })
+  cleanup.add('events', () => events.close())
+  cleanup.add('dispatch', () => dispatch.close())
+  return { events, dispatch }
+}
+
+type HintOptions = { maxWaitingPerAgent: number; onError: (error: unknown) => void }
+
+// Loaded only when it is asked for: the clients take most of a second to import.
+async function openRedisMessaging(
+  { clock, logger, random }: Basics,
+  { url, hints }: { url: string; hints: HintOptions },
+): Promise<Messaging> {
+  const [{ openRedis }, { createRedisEvents }, { createBullmqDispatch }] = await Promise.all([
+    import('./platform/redis/redis.ts'),
+    import('./platform/events/redis.ts'),
+    import('./platform/dispatch/bullmq.ts'),
+  ])
+  const redis = await openRedis({ url, clock, logger, random })
+  return {
+    events: await createRedisEvents({ redis, logger }),
+    dispatch: await createBullmqDispatch({ ...hints, redis, logger }),
+  }
 }
 
 type TaskEngine = { transitions: Transitions; announcer: Announcer; reconciler: Reconciler; publisher: TaskPublisher }

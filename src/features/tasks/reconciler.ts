@@ -41,7 +41,10 @@ export function createReconciler({ transitions, announcer, dispatch, logger }: R
       if (repaired.length < tasksPerPass) break
     }
     const agentIds = await transitions.agentsWithWork(maxHintsPerRound)
-    await Promise.all(agentIds.map((agentId) => dispatch.hint(agentId)))
+    const hints = await Promise.allSettled(agentIds.map((agentId) => dispatch.hint(agentId)))
+    const lost = hints.find((hint) => hint.status === 'rejected')
+    if (lost !== undefined)
+      logger.debug({ err: lost.reason, hints: hints.length }, 'hints were lost; the next round tries again')
   }
 
   async function runRound(): Promise<void> {

@@ -50,7 +50,7 @@ export async function createServerDatabase({
 /** A place of its own in the run's Redis. */
 export function redisUrlOf({ redisUrl }: TestServers): string {
   const url = new URL(redisUrl)
-  url.searchParams.set('prefix', `test-${randomUUID()}`)
+  url.searchParams.set('prefix', `test-${randomUUID().slice(0, 8)}`)
   return url.href
 }
 

@@ -79,8 +79,9 @@ DECLARE
   v_ids uuid[];
 BEGIN
   WITH draft AS (
-    SELECT d.*, a.max_attempts AS agent_max_attempts, a.timeout_ms AS agent_timeout_ms, clock_timestamp() AS now
-      FROM ROWS FROM (jsonb_to_recordset(p_tasks) AS (
+    SELECT d.*, a.max_attempts AS agent_max_attempts, a.timeout_ms AS agent_timeout_ms, moment.now
+      -- One moment for all, so that tasks submitted together are claimed in the order of their ids.
+      FROM (SELECT clock_timestamp() AS now) AS moment CROSS JOIN ROWS FROM (jsonb_to_recordset(p_tasks) AS (
              id uuid, workspace_id uuid, agent_id uuid, created_by_id uuid, name text, priority int, run_at timestamptz,
              max_attempts int, timeout_ms int, idempotency_key text, idempotency_hash text)) WITH ORDINALITY
         AS d (id, workspace_id, agent_id, created_by_id, name, priority, run_at,

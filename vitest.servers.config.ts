@@ -13,7 +13,11 @@ export default mergeConfig(
     test: {
       name: 'PostgreSQL and Redis',
       globalSetup: hasServers ? ['tests/support/test-servers.ts'] : [],
-      exclude: ['tests/{ai,cli,graphql,http,lib,platform,faults,browser}/**', 'tests/*.test.ts', ...(hasServers ? [] : ['**'])],
+      exclude: [
+        'tests/{ai,cli,graphql,http,lib,platform,faults,browser}/**',
+        'tests/*.test.ts',
+        ...(hasServers ? [] : ['**']),
+      ],
       passWithNoTests: !hasServers,
     },
   }),

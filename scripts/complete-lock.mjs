@@ -4,8 +4,19 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 
 const path = new URL('../package-lock.json', import.meta.url)
-const systems = ['aix', 'android', 'darwin', 'freebsd', 'linux', 'netbsd', 'openbsd', 'openharmony', 'sunos', 'win32']
-const cpus = ['arm', 'arm64', 'ia32', 'loong64', 'mips64el', 'ppc64', 'riscv64', 's390x', 'x64']
+const systems = new Set([
+  'aix',
+  'android',
+  'darwin',
+  'freebsd',
+  'linux',
+  'netbsd',
+  'openbsd',
+  'openharmony',
+  'sunos',
+  'win32',
+])
+const cpus = new Set(['arm', 'arm64', 'ia32', 'loong64', 'mips64el', 'ppc64', 'riscv64', 's390x', 'x64'])
 
 const lock = JSON.parse(readFileSync(path, 'utf8'))
 const added = []
@@ -14,8 +25,8 @@ for (const [parentPath, parent] of Object.entries(lock.packages)) {
   for (const [name, version] of Object.entries(parent.optionalDependencies ?? {})) {
     const isLocked = [`${parentPath}/node_modules/${name}`, `node_modules/${name}`].some((key) => key in lock.packages)
     const words = name.split('/').pop().split('-')
-    const os = words.find((word) => systems.includes(word))
-    const cpu = words.find((word) => cpus.includes(word))
+    const os = words.find((word) => systems.has(word))
+    const cpu = words.find((word) => cpus.has(word))
     if (isLocked || os === undefined || cpu === undefined || !/^\d/.test(version)) continue
     const libc = words.some((word) => word.startsWith('musl'))
       ? ['musl']

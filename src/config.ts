@@ -1,5 +1,18 @@
 import { z } from 'zod'
-import { parseRedisUrl, RedisUrlError } from './platform/redis/redis-url.ts'
+import {
+  integer,
+  httpUrl,
+  providerList,
+  aliasList,
+  modelList,
+  originList,
+  roleList,
+  roles,
+  redisUrl,
+  databaseUrl,
+  type ProviderConfig,
+  type Role,
+} from './config-values.ts'
 
 /**
  * The configuration: environment variables, parsed once, all problems reported at once. The schema below is the documentation; a
@@ -33,11 +46,6 @@ export type Config = {
   logLevel: 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal' | 'silent'
 }
 
-/** What a process does: serve the API, run tasks. */
-export type Role = 'api' | 'worker'
-
-export type ProviderConfig = { name: string; baseUrl: string | null; apiKey: string }
-
 /** The environment is not usable. `problems` has one line for each wrong variable and never a value of one. */
 export class ConfigError extends Error {
   readonly problems: readonly string[]
@@ -48,93 +56,6 @@ export class ConfigError extends Error {
     this.problems = problems
   }
 }
-
-const modelName = /^[a-z0-9][a-z0-9_-]*\/\S+$/i
-const providerName = /^[a-z0-9][a-z0-9_-]*$/i
-
-const protocolOf = (text: string): string | null => (URL.canParse(text) ? new URL(text).protocol : null)
-
-const integer = (min: number, max: number) =>
-  z.coerce
-    .number(`must be a whole number from ${min} to ${max}`)
-    .int(`must be a whole number from ${min} to ${max}`)
-    .min(min, `must be a whole number from ${min} to ${max}`)
-    .max(max, `must be a whole number from ${min} to ${max}`)
-
-const commaList = z.string().transform((text) =>
-  text
-    .split(',')
-    .map((item) => item.trim())
-    .filter((item) => item !== ''),
-)
-
-const httpUrl = z.string().refine((text) => {
-  const protocol = protocolOf(text)
-  return protocol === 'http:' || protocol === 'https:'
-}, 'must be an http:// or https:// URL')
-
-const providerList = z.string().transform((text, context) => {
-  const shape = z.array(
-    z.object({ name: z.string().regex(providerName), baseUrl: httpUrl, apiKey: z.string().min(1) }).strict(),
-  )
-  try {
-    const parsed = shape.safeParse(JSON.parse(text))
-    if (parsed.success) return parsed.data
-  } catch (error) {
-    // What JSON.parse says quotes the text, and the text holds keys.
-    if (!(error instanceof SyntaxError)) throw error
-  }
-  context.addIssue(
-    'must be a JSON array of {"name": letters, digits, - or _, "baseUrl": an http(s) URL, "apiKey": text}',
-  )
-  return z.NEVER
-})
-
-const aliasList = commaList.transform((items, context) => {
-  const aliases: Record<string, string> = {}
-  for (const item of items) {
-    const [alias = '', model = ''] = item.split(/=(.*)/s)
-    if (providerName.test(alias) && modelName.test(model)) aliases[alias] = model
-    else context.addIssue('must be comma-separated alias=provider/model')
-  }
-  return aliases
-})
-
-const modelList = commaList.refine(
-  (models) =>
-    models.length > 0 &&
-    models.length <= 8 &&
-    models.every((model) => modelName.test(model) || providerName.test(model)),
-  'must be 1 to 8 comma-separated provider/model names or aliases',
-)
-
-const originList = commaList.refine(
-  (origins) => origins.every((origin) => URL.canParse(origin) && new URL(origin).origin === origin),
-  'must be comma-separated origins such as https://example.org, with no path',
-)
-
-const roles = ['api', 'worker'] as const
-
-const roleList = commaList.transform((names, context): Role[] => {
-  const chosen = roles.filter((role) => names.includes(role))
-  if (chosen.length > 0 && chosen.length === names.length) return chosen
-  context.addIssue('must be api, worker, or api,worker')
-  return z.NEVER
-})
-
-const redisUrl = z.string().superRefine((text, context) => {
-  try {
-    parseRedisUrl(text)
-  } catch (error) {
-    if (!(error instanceof RedisUrlError)) throw error
-    context.addIssue(error.message)
-  }
-})
-
-const databaseUrl = z.string().refine((text) => {
-  const protocol = protocolOf(text)
-  return protocol === 'postgres:' || protocol === 'postgresql:'
-}, 'must be a postgresql:// URL')
 
 /** Every variable, in the README's order. */
 export const environmentSchema = z.object({

@@ -1,0 +1,96 @@
+import { z } from 'zod'
+import { parseRedisUrl, RedisUrlError } from './platform/redis/redis-url.ts'
+
+// How the text of an environment variable is read, kind by kind. Messages begin with "must" and never contain the value.
+
+/** What a process does: serve the API, run tasks. */
+export type Role = 'api' | 'worker'
+
+export type ProviderConfig = { name: string; baseUrl: string | null; apiKey: string }
+
+const modelName = /^[a-z0-9][a-z0-9_-]*\/\S+$/i
+const providerName = /^[a-z0-9][a-z0-9_-]*$/i
+
+const protocolOf = (text: string): string | null => (URL.canParse(text) ? new URL(text).protocol : null)
+
+export const integer = (min: number, max: number) =>
+  z.coerce
+    .number(`must be a whole number from ${min} to ${max}`)
+    .int(`must be a whole number from ${min} to ${max}`)
+    .min(min, `must be a whole number from ${min} to ${max}`)
+    .max(max, `must be a whole number from ${min} to ${max}`)
+
+const commaList = z.string().transform((text) =>
+  text
+    .split(',')
+    .map((item) => item.trim())
+    .filter((item) => item !== ''),
+)
+
+export const httpUrl = z.string().refine((text) => {
+  const protocol = protocolOf(text)
+  return protocol === 'http:' || protocol === 'https:'
+}, 'must be an http:// or https:// URL')
+
+export const providerList = z.string().transform((text, context) => {
+  const shape = z.array(
+    z.object({ name: z.string().regex(providerName), baseUrl: httpUrl, apiKey: z.string().min(1) }).strict(),
+  )
+  try {
+    const parsed = shape.safeParse(JSON.parse(text))
+    if (parsed.success) return parsed.data
+  } catch (error) {
+    // What JSON.parse says quotes the text, and the text holds keys.
+    if (!(error instanceof SyntaxError)) throw error
+  }
+  context.addIssue(
+    'must be a JSON array of {"name": letters, digits, - or _, "baseUrl": an http(s) URL, "apiKey": text}',
+  )
+  return z.NEVER
+})
+
+export const aliasList = commaList.transform((items, context) => {
+  const aliases: Record<string, string> = {}
+  for (const item of items) {
+    const [alias = '', model = ''] = item.split(/=(.*)/s)
+    if (providerName.test(alias) && modelName.test(model)) aliases[alias] = model
+    else context.addIssue('must be comma-separated alias=provider/model')
+  }
+  return aliases
+})
+
+export const modelList = commaList.refine(
+  (models) =>
+    models.length > 0 &&
+    models.length <= 8 &&
+    models.every((model) => modelName.test(model) || providerName.test(model)),
+  'must be 1 to 8 comma-separated provider/model names or aliases',
+)
+
+export const originList = commaList.refine(
+  (origins) => origins.every((origin) => URL.canParse(origin) && new URL(origin).origin === origin),
+  'must be comma-separated origins such as https://example.org, with no path',
+)
+
+export const roles = ['api', 'worker'] as const
+
+export const roleList = commaList.transform((names, context): Role[] => {
+  const chosen = roles.filter((role) => names.includes(role))
+  if (chosen.length > 0 && chosen.length === names.length) return chosen
+  context.addIssue('must be api, worker, or api,worker')
+  return z.NEVER
+})
+
+export const redisUrl = z.string().superRefine((text, context) => {
+  try {
+    parseRedisUrl(text)
+  } catch (error) {
+    if (!(error instanceof RedisUrlError)) throw error
+    context.addIssue(error.message)
+  }
+})
+
+export const databaseUrl = z.string().refine((text) => {
+  const protocol = protocolOf(text)
+  return protocol === 'postgres:' || protocol === 'postgresql:'
+}, 'must be a postgresql:// URL')

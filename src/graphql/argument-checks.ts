@@ -9,7 +9,7 @@ import SchemaBuilder, {
 import type { GraphQLSchema } from 'graphql'
 import { connectionProblems } from './connection-arguments.ts'
 import { globalIdProblem } from './global-ids.ts'
-import { badInput, type InputProblem } from './validation-error.ts'
+import { inputError, type InputProblem } from '../lib/parse-input.ts'
 
 const maxIds = 100
 
@@ -49,7 +49,7 @@ class ArgumentChecksPlugin<Types extends SchemaTypes> extends BasePlugin<Types> 
             ...(isConnection ? connectionProblems(args, { checksOwnCursor }) : []),
           ]
           const [first, ...rest] = problems
-          if (first !== undefined) throw badInput([first, ...rest])
+          if (first !== undefined) throw inputError([first, ...rest])
           return args
         },
       ],

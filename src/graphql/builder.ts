@@ -8,9 +8,9 @@ import type PrismaTypes from '../generated/pothos-types.ts'
 import { getDatamodel } from '../generated/pothos-types.ts'
 import { ForbiddenError, UnauthenticatedError } from '../lib/errors.ts'
 import './argument-checks.ts'
-import { defaultPageSize, maxPageSize } from './connection-arguments.ts'
 import type { GraphQLContext } from './context.ts'
 import { DateTimeScalar, JsonScalar, SafeIntScalar } from './scalars.ts'
+import { defaultPageSize, maxPageSize } from '../lib/keyset-page.ts'
 import { validationError } from './validation-error.ts'
 
 /**

@@ -1,9 +1,6 @@
 import { isUuid } from '../lib/ids.ts'
-import type { InputProblem } from './validation-error.ts'
-
-/** The bounds of one page of any list. */
-export const maxPageSize = 100
-export const defaultPageSize = 20
+import { maxPageSize } from '../lib/keyset-page.ts'
+import type { InputProblem } from '../lib/parse-input.ts'
 
 type ConnectionArguments = { first?: unknown; after?: unknown; last?: unknown; before?: unknown }
 

@@ -11,7 +11,7 @@ import {
   type OperationDefinitionNode,
 } from 'graphql'
 import { ScalarInputError } from './scalars.ts'
-import { badInput, type InputProblem } from './validation-error.ts'
+import { inputError, type InputProblem } from '../lib/parse-input.ts'
 
 const maxProblems = 20
 const maxNameLength = 100
@@ -37,7 +37,7 @@ export function assertVariables(schema: GraphQLSchema, operation: OperationDefin
   }
   const [first, ...rest] = problems
   if (first === undefined) return
-  const originalError = badInput([first, ...rest])
+  const originalError = inputError([first, ...rest])
   throw new GraphQLError(originalError.message, { nodes: definitions, originalError })
 }
 

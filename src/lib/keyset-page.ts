@@ -25,6 +25,8 @@ export type Page<Row> = {
   }
 }
 
+/** The bounds of one page of any list. */
+export const maxPageSize = 100
 export const defaultPageSize = 20
 
 const endOfTimeMs = Date.UTC(9999, 11, 31)

@@ -11,10 +11,16 @@ export type InputProblem = { field: string; message: string }
 export function parseInput<Output>(schema: z.ZodType<Output>, value: unknown, root = 'input'): Output {
   const parsed = schema.safeParse(value)
   if (parsed.success) return parsed.data
-  const problems = parsed.error.issues.map((issue): InputProblem => ({
-    field: [root, ...issue.path.map(String)].join('.'),
-    message: issue.message,
-  }))
+  const problems = parsed.error.issues.map((issue) => toProblem(issue, root))
+  throw inputError(problems, root)
+}
+
+/** One error for everything that is wrong; `root` is what it names when nothing is listed. */
+export function inputError(problems: readonly InputProblem[], root = 'input'): BadUserInputError {
   const message = problems.map((problem) => `${problem.field}: ${problem.message}`).join('; ')
-  throw new BadUserInputError(problems[0]?.field ?? root, message, { details: { problems } })
+  return new BadUserInputError(problems[0]?.field ?? root, message, { details: { problems } })
+}
+
+function toProblem(issue: z.core.$ZodIssue, root: string): InputProblem {
+  return { field: [root, ...issue.path.map(String)].join('.'), message: issue.message }
 }

@@ -37,7 +37,8 @@ async function main(stopped: Promise<never>): Promise<void> {
   const page = createPage((text) => process.stdout.write(text))
   const starting = startCluster({ postgres, redis })
   try {
-    await Promise.race([starting.then((cluster) => show(cluster, page)), stopped])
+    const cluster = await Promise.race([starting, stopped])
+    await Promise.race([show(cluster, page), stopped])
   } finally {
     page.close()
     process.stdout.write('\nStopping everything … ')

@@ -3,6 +3,11 @@ import { z } from 'zod'
 // Postgres stores no NUL, and half of a surrogate pair would silently become U+FFFD.
 const nul = '\u0000'
 const loneSurrogate = /\p{Surrogate}/u
+const loneSurrogates = /\p{Surrogate}/gu
+const replacement = '\uFFFD'
+const unstorableEscape = /\\u(?:0000|d[89a-f])/
+// From the left, so that the second half of an escaped backslash is not taken for a beginning.
+const anyEscape = /\\(?:u[0-9a-f]{4}|.)/g
 // Before it is normalised: a letter may come with a few marks.
 const maxUnitsPerCharacter = 8
 const controlCharacter = /\p{Cc}/u
@@ -13,6 +18,23 @@ type JsonValue = string | number | boolean | null | JsonObject | readonly JsonVa
 /** Whether the text comes back from the database as it was given. */
 export function isStorable(text: string): boolean {
   return !text.includes(nul) && !loneSurrogate.test(text)
+}
+
+/** The text with U+FFFD for what Postgres refuses or would change. Its length in UTF-16 units stays as it is. */
+export function toStorable(text: string): string {
+  return text.replaceAll(nul, replacement).replaceAll(loneSurrogates, replacement)
+}
+
+/**
+ * The value as JSON that `jsonb` takes, whatever a provider or a model has put into it: U+FFFD for NUL and for half surrogate pairs, in keys
+ * too. `JSON.stringify` writes just those as escapes that say so (whole pairs it writes as they are), which is cheaper to look for than to
+ * walk through the value.
+ */
+export function storableJson(value: unknown): string {
+  const json = JSON.stringify(value)
+  return unstorableEscape.test(json)
+    ? json.replaceAll(anyEscape, (escape) => (unstorableEscape.test(escape) ? '\\ufffd' : escape))
+    : json
 }
 
 /** How many bytes the text takes as UTF-8. */

@@ -144,7 +144,7 @@ const CompletionFailed = builder.objectRef<Item<'failed'>>('CompletionFailed').i
     retryAfterMs: t.int({
       nullable: true,
       description: 'How long the provider wants to be left alone, in milliseconds.',
-      resolve: ({ error }) => error.retryAfterMs,
+      resolve: ({ error }) => wholeMs(error.retryAfterMs),
     }),
     partialText: t.string({
       description: 'The text that came before it broke.',
@@ -192,6 +192,11 @@ builder.subscriptionField('completion', (t) =>
     resolve: (item) => item,
   }),
 )
+
+/** Providers write fractions, and dates that are centuries away. */
+function wholeMs(ms: number | null): number | null {
+  return ms === null ? null : Math.min(Math.ceil(ms), 0x7fff_ffff)
+}
 
 function withRowId({ workspaceId, ...input }: typeof CompletionInput.$inferInput) {
   return { ...input, workspaceId: workspaceId?.id ?? null }

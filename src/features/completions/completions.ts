@@ -4,6 +4,7 @@ import type { AiEvent, Answer, ModelRequest } from '../../ai/model-call.ts'
 import type { NewId } from '../../lib/ids.ts'
 import { interruptible } from '../../lib/interruptible.ts'
 import { parseInput } from '../../lib/parse-input.ts'
+import { toStorable } from '../../lib/stored-text.ts'
 import type { z } from 'zod'
 import type { Prisma } from '../../generated/prisma/client.ts'
 import type { Clock } from '../../lib/clock.ts'
@@ -168,8 +169,9 @@ function completionRow(call: Call, outcome: Outcome, finishedAt: Date): Prisma.C
     finishedAt,
   }
   if (outcome.status !== 'SUCCEEDED') {
-    return { ...row, errorCode: outcome.error.kind.toUpperCase(), errorMessage: outcome.error.message }
+    return { ...row, errorCode: outcome.error.kind.toUpperCase(), errorMessage: toStorable(outcome.error.message) }
   }
   const { model, finishReason, latencyMs, timeToFirstTokenMs } = outcome.answer
-  return { ...row, model, finishReason, latencyMs, timeToFirstTokenMs }
+  // The provider's own word.
+  return { ...row, model, finishReason: toStorable(finishReason), latencyMs, timeToFirstTokenMs }
 }

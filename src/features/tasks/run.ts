@@ -161,13 +161,17 @@ function describeError(
   return { code: 'INTERNAL_SERVER_ERROR', message: 'Something went wrong inside the server.', retryable: true }
 }
 
+/** A provider that wants to be left alone for longer is not taken at its word. */
+const maxWishedDelayMs = 24 * 60 * 60 * 1_000
+
 function delayBeforeRetry({ task, agent }: ClaimedRun, failure: unknown, random: () => number): number {
   const backoffMs = fullJitterDelayMs(task.attemptsUsed, {
     initialDelayMs: agent.retryInitialDelayMs,
     maxDelayMs: agent.retryMaxDelayMs,
     random,
   })
-  return Math.max(backoffMs, failure instanceof AiError ? (failure.retryAfterMs ?? 0) : 0)
+  const wishedMs = failure instanceof AiError ? (failure.retryAfterMs ?? 0) : 0
+  return Math.max(backoffMs, Math.min(Math.ceil(wishedMs), maxWishedDelayMs))
 }
 
 function ownerOf({ task }: ClaimedRun): CallOwner {

@@ -1,3 +1,4 @@
+import { storableJson } from '../../lib/stored-text.ts'
 import type { Database, Statement, Transaction } from '../../platform/database/database.ts'
 import { callJson, type RecordedCall } from '../usage/ledger.ts'
 import type { EndedAttemptStatus, TaskTransition } from './task-messages.ts'
@@ -119,15 +120,15 @@ type Data = { data: unknown }
 export function createTransitions({ db }: { db: Database }): Transitions {
   return {
     async create(tasks) {
-      const rows = await db.query<Data>(createStatement, [JSON.stringify(tasks.map(newTaskJson))])
+      const rows = await db.query<Data>(createStatement, [storableJson(tasks.map(newTaskJson))])
       return rows.map((row) => parseTransition(row.data))
     },
     async step({ ends, claims, processId, leaseMs }) {
       const rows = await db.query<Data & { kind: 'transition' | 'ended' | 'claimed' }>(
         stepStatement,
         [
-          JSON.stringify(ends.map(endJson)),
-          JSON.stringify(ends.flatMap((end) => end.calls.map(callJson))),
+          storableJson(ends.map(endJson)),
+          storableJson(ends.flatMap((end) => end.calls.map(callJson))),
           JSON.stringify(claims.map((claim) => ({ agent_id: claim.agentId, slots: claim.slots }))),
           processId,
           leaseMs,

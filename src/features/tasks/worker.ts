@@ -91,21 +91,18 @@ export async function startWorker(deps: WorkerDeps): Promise<Worker> {
   async function finish(end: RunEnd, tail: OutputDeltaRecord | null): Promise<void> {
     const ended = await steps.end(end, tail).catch((error: unknown) => {
       logger.error({ err: error, taskId: end.taskId }, 'the database refused the end of a run')
-      return steps.end(
-        {
-          ...end,
-          outcome: 'FAILED',
-          output: null,
-          outputJson: null,
-          error: unwritableError,
-          reason: unwritableError.message,
-        },
-        null,
-      )
+      return endUnwritable(end)
     })
     if (ended) return
     logger.warn({ taskId: end.taskId }, 'a run lost its lease before its end was written')
     await ledger.record(end.calls)
+  }
+
+  // Nothing but what is ours, or it would be refused again and the task be run again and again. The calls go by themselves.
+  async function endUnwritable({ taskId, leaseToken, calls }: RunEnd): Promise<boolean> {
+    const ended = await steps.end({ ...unwritableEnd, taskId, leaseToken }, null)
+    await ledger.record(calls)
+    return ended
   }
 
   const cancellations = await events.subscribe(cancelTopic, (message) => {
@@ -131,7 +128,17 @@ export async function startWorker(deps: WorkerDeps): Promise<Worker> {
   }
 }
 
-const unwritableError = { code: 'INTERNAL_SERVER_ERROR', message: 'The result could not be stored.', retryable: false }
+const unwritableEnd = {
+  outcome: 'FAILED',
+  reason: 'The result could not be stored.',
+  retryDelayMs: null,
+  error: { code: 'INTERNAL_SERVER_ERROR', message: 'The result could not be stored.', retryable: false },
+  output: null,
+  outputJson: null,
+  model: null,
+  timeToFirstTokenMs: null,
+  calls: [],
+} as const
 
 /** How long giving back may take before the leases are left to run out. */
 const releaseMs = 5_000

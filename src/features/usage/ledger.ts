@@ -1,4 +1,5 @@
 import type { UpstreamAttempt } from '../../ai/model-call.ts'
+import { storableJson } from '../../lib/stored-text.ts'
 import type { Database, Statement, Transaction } from '../../platform/database/database.ts'
 
 /** One upstream call for the ledger; `usage` is null when nothing was spent. */
@@ -38,14 +39,14 @@ const recordStatement: Statement = { name: 'record_model_calls', text: 'SELECT r
 export function createLedger({ db }: { db: Database }): Ledger {
   return {
     async record(calls) {
-      if (calls.length > 0) await db.query(recordStatement, [JSON.stringify(calls.map(callJson))], { retry: true })
+      if (calls.length > 0) await db.query(recordStatement, [storableJson(calls.map(callJson))], { retry: true })
     },
   }
 }
 
 /** The same inside a transaction, for what must be written together with something else. */
 export async function recordCalls(tx: Transaction, calls: readonly RecordedCall[]): Promise<void> {
-  await tx.$queryRaw`SELECT record_model_calls(${JSON.stringify(calls.map(callJson))}::jsonb)::text`
+  await tx.$queryRaw`SELECT record_model_calls(${storableJson(calls.map(callJson))}::jsonb)::text`
 }
 
 /** Whom an upstream call was made for. */

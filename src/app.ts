@@ -163,13 +163,13 @@ async function openRedisMessaging(
 
 type TaskEngine = { transitions: Transitions; announcer: Announcer; reconciler: Reconciler; publisher: TaskPublisher }
 
-function createTaskEngine({ logger }: Basics, { db, events, dispatch }: Platform): TaskEngine {
+function createTaskEngine({ clock, logger }: Basics, { db, events, dispatch }: Platform): TaskEngine {
   const transitions = createTransitions({ db })
   const publisher = createTaskPublisher({ events, logger })
   // Tied in a knot: a transition may lead to waiting for the reconciler, whose rounds make transitions.
   const onScheduled = (): void => reconciler.scheduled()
   const announcer = createAnnouncer({ publisher, dispatch, onScheduled, logger })
-  const reconciler: Reconciler = createReconciler({ transitions, announcer, dispatch, logger })
+  const reconciler: Reconciler = createReconciler({ transitions, announcer, dispatch, clock, logger })
   return { transitions, announcer, reconciler, publisher }
 }
 

@@ -195,8 +195,9 @@ END
 $$;
 
 -- Claims tasks: at most `slots` for each agent named, never more than its concurrency leaves. Concurrency is counted from live leases,
--- never stored, so a crash leaks no slot.
-CREATE FUNCTION task_claim_runs(p_claims jsonb, p_process_id uuid, p_lease_ms int, OUT ids uuid[]) LANGUAGE plpgsql AS $$
+-- never stored, so a crash leaks no slot. `p_ended` are tasks whose runs end in the same transaction: given back, they wait for the next
+-- one, because an event says how a transition left its task.
+CREATE FUNCTION task_claim_runs(p_claims jsonb, p_ended uuid[], p_process_id uuid, p_lease_ms int, OUT ids uuid[]) LANGUAGE plpgsql AS $$
 DECLARE
   v_agent record;
   v_picked uuid[];
@@ -212,7 +213,7 @@ BEGIN
   LOOP
     CONTINUE WHEN v_agent.slots <= 0;
     WITH pick AS MATERIALIZED (
-      SELECT id FROM task WHERE agent_id = v_agent.id AND status = 'QUEUED'
+      SELECT id FROM task WHERE agent_id = v_agent.id AND status = 'QUEUED' AND id <> ALL (p_ended)
        ORDER BY claim_order, id LIMIT v_agent.slots FOR NO KEY UPDATE SKIP LOCKED
     ), claimed AS (
       UPDATE task t SET
@@ -242,7 +243,7 @@ DECLARE
 BEGIN
   IF jsonb_array_length(p_calls) > 0 THEN PERFORM record_model_calls(p_calls); END IF;
   SELECT e.ids, e.types, e.reasons INTO v_ended FROM task_end_runs(p_ends) e;
-  SELECT c.ids INTO v_claimed FROM task_claim_runs(p_claims, p_process_id, p_lease_ms) c;
+  SELECT c.ids INTO v_claimed FROM task_claim_runs(p_claims, coalesce(v_ended.ids, '{}'), p_process_id, p_lease_ms) c;
 
   RETURN QUERY SELECT 'transition', task_record_events(
     coalesce(v_ended.ids, '{}') || v_claimed,
@@ -264,7 +265,7 @@ $$;
 
 -- Keeps the leases of a process's runs. What is not returned is not ours any more.
 CREATE FUNCTION task_heartbeat(p_task_ids uuid[], p_lease_tokens uuid[], p_lease_ms int)
-RETURNS TABLE (task_id uuid, cancel_requested boolean) LANGUAGE sql AS $$
+RETURNS TABLE (lease_token uuid, cancel_requested boolean) LANGUAGE sql AS $$
   WITH mine AS (
     SELECT t.id FROM unnest(p_task_ids, p_lease_tokens) AS h (id, token)
       JOIN task t ON t.id = h.id AND t.lease_token = h.token
@@ -273,7 +274,7 @@ RETURNS TABLE (task_id uuid, cancel_requested boolean) LANGUAGE sql AS $$
   )
   UPDATE task t SET lease_expires_at = clock_timestamp() + p_lease_ms * interval '1 millisecond'
     FROM mine WHERE t.id = mine.id
-  RETURNING t.id, t.cancel_requested_at IS NOT NULL
+  RETURNING t.lease_token, t.cancel_requested_at IS NOT NULL
 $$;
 
 -- Cancels: at once what is not running; what is running is asked to stop. What has ended, or was asked already, stays as it is.
@@ -310,39 +311,48 @@ $$;
 --   waiting for an archived agent -> CANCELLED
 CREATE FUNCTION task_reconcile(p_cancel_grace_ms int, p_limit int) RETURNS SETOF jsonb LANGUAGE plpgsql AS $$
 DECLARE
+  -- A variable, because no index is searched for a volatile function: that read all tasks that are scheduled.
+  v_now timestamptz := clock_timestamp();
+  v_found uuid[];
   v_ids uuid[];
   v_types task_event_type[];
   v_reasons text[];
 BEGIN
-  WITH lost AS MATERIALIZED (
-    SELECT id, lease_expires_at <= clock_timestamp() AS is_lost FROM task
+  -- Locked first and read in the next statement: a cancellation that was committed in between is seen.
+  v_found := ARRAY(
+    SELECT id FROM task
      WHERE status = 'RUNNING'
-       AND (lease_expires_at <= clock_timestamp() OR cancel_requested_at <= clock_timestamp() - p_cancel_grace_ms * interval '1 millisecond')
-     ORDER BY id LIMIT p_limit FOR NO KEY UPDATE SKIP LOCKED
-  ), due AS MATERIALIZED (
-    SELECT id FROM task WHERE status = 'SCHEDULED' AND run_at <= clock_timestamp()
-     ORDER BY run_at LIMIT p_limit FOR NO KEY UPDATE SKIP LOCKED
-  ), orphaned AS MATERIALIZED (
-    SELECT t.id FROM agent a JOIN task t ON t.agent_id = a.id
-     WHERE a.status = 'ARCHIVED' AND t.status IN ('BLOCKED', 'SCHEDULED', 'QUEUED')
-     ORDER BY t.id LIMIT p_limit FOR NO KEY UPDATE OF t SKIP LOCKED
-  ), repair AS (
+       AND (lease_expires_at <= v_now OR cancel_requested_at <= v_now - p_cancel_grace_ms * interval '1 millisecond')
+     LIMIT p_limit FOR NO KEY UPDATE SKIP LOCKED);
+  v_found := v_found || ARRAY(
+    SELECT id FROM task WHERE status = 'SCHEDULED' AND run_at <= v_now ORDER BY run_at LIMIT p_limit FOR NO KEY UPDATE SKIP LOCKED);
+  -- Agent by agent: as a join with ORDER BY and LIMIT it read every task there is, 1 s at 500 000.
+  v_found := v_found || ARRAY(
+    SELECT t.id FROM task t
+     WHERE t.status IN ('BLOCKED', 'SCHEDULED', 'QUEUED')
+       AND t.id = ANY (ARRAY(
+             SELECT waiting.id FROM agent a CROSS JOIN LATERAL (
+               SELECT w.id FROM task w WHERE w.agent_id = a.id AND w.status IN ('BLOCKED', 'SCHEDULED', 'QUEUED') LIMIT p_limit) AS waiting
+              WHERE a.status = 'ARCHIVED' LIMIT p_limit))
+       FOR NO KEY UPDATE SKIP LOCKED);
+  IF cardinality(v_found) = 0 THEN RETURN; END IF;
+
+  WITH repair AS MATERIALIZED (
     SELECT t.id,
            CASE
-             WHEN o.id IS NOT NULL OR t.cancel_requested_at IS NOT NULL THEN 'CANCELLED'
-             WHEN d.id IS NOT NULL THEN 'QUEUED'
+             WHEN t.cancel_requested_at IS NOT NULL OR (t.status <> 'RUNNING' AND a.status = 'ARCHIVED') THEN 'CANCELLED'
+             WHEN t.status <> 'RUNNING' THEN 'QUEUED'
              WHEN a.crash_policy = 'FAIL' OR t.attempts_used + 1 >= t.max_attempts THEN 'FAILED'
              ELSE 'QUEUED'
            END::task_status AS next,
            CASE
-             WHEN o.id IS NOT NULL THEN 'The agent was archived.'
              WHEN t.cancel_requested_at IS NOT NULL THEN t.cancel_reason
-             WHEN l.is_lost THEN 'The worker was lost.'
+             WHEN t.status = 'RUNNING' THEN 'The worker was lost.'
+             WHEN a.status = 'ARCHIVED' THEN 'The agent was archived.'
            END AS why,
-           l.id IS NOT NULL AS was_running, coalesce(l.is_lost, false) AS is_lost
+           t.status = 'RUNNING' AS was_running, t.status = 'RUNNING' AND t.lease_expires_at <= v_now AS is_lost
       FROM task t JOIN agent a ON a.id = t.agent_id
-      LEFT JOIN lost l ON l.id = t.id LEFT JOIN due d ON d.id = t.id LEFT JOIN orphaned o ON o.id = t.id
-     WHERE t.id IN (SELECT id FROM lost UNION SELECT id FROM due UNION SELECT id FROM orphaned)
+     WHERE t.id = ANY (v_found)
   ), repaired AS (
     UPDATE task t SET
       status = r.next, version = t.version + 1, reason = r.why, updated_at = clock_timestamp(),
@@ -366,7 +376,6 @@ BEGIN
   SELECT array_agg(r.id ORDER BY r.id), array_agg(r.next::text::task_event_type ORDER BY r.id), array_agg(r.why ORDER BY r.id)
     INTO v_ids, v_types, v_reasons FROM repair r JOIN repaired d ON d.id = r.id;
 
-  IF v_ids IS NULL THEN RETURN; END IF;
   PERFORM task_settle_output(ARRAY(SELECT id FROM task WHERE id = ANY (v_ids) AND finished_at IS NOT NULL));
   RETURN QUERY SELECT task_record_events(v_ids, v_types, v_reasons);
 END

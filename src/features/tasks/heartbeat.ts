@@ -4,7 +4,13 @@ import { RunStopped } from './run.ts'
 import type { Transitions } from './transitions.ts'
 
 /** A run in this process: its lease, and the switch that stops it. */
-export type LiveRun = { taskId: string; leaseToken: string; control: AbortController }
+export type LiveRun = {
+  taskId: string
+  leaseToken: string
+  control: AbortController
+  /** When the database was last asked for the lease and gave it, by the monotonic clock. */
+  keptAtMs: number
+}
 
 export type HeartbeatDeps = {
   transitions: Pick<Transitions, 'heartbeat'>
@@ -19,37 +25,40 @@ const beatsPerLease = 3
 
 /**
  * Keeps the leases of all runs of this process in one statement, and hears of cancellations that nobody told it. Stops what is not ours any
- * more; when the database has not answered for as long as a lease lasts, that is everything. Returns the function that ends it.
+ * more, and that is also what the database has not answered for in as long as a lease lasts. Returns the function that ends it.
  */
 export function startHeartbeat({ transitions, runs, clock, logger, leaseMs }: HeartbeatDeps): () => Promise<void> {
-  let lastAnswerMs = clock.monotonicMs()
   let beating: Promise<void> | null = null
 
   async function beat(): Promise<void> {
     const beaten = [...runs.values()]
-    if (beaten.length === 0) {
-      lastAnswerMs = clock.monotonicMs()
-      return
-    }
+    if (beaten.length === 0) return
     const startedMs = clock.monotonicMs()
     try {
       const kept = new Map(
-        (await transitions.heartbeat(beaten, leaseMs)).map((row) => [row.taskId, row.cancelRequested]),
+        (await transitions.heartbeat(beaten, leaseMs)).map((row) => [row.leaseToken, row.cancelRequested]),
       )
-      lastAnswerMs = startedMs
-      for (const { taskId, control } of beaten) {
-        const cancelRequested = kept.get(taskId)
-        if (cancelRequested === undefined) control.abort(new RunStopped('lease-lost'))
-        else if (cancelRequested) control.abort(new RunStopped('cancelled'))
+      for (const run of beaten) {
+        const cancelRequested = kept.get(run.leaseToken)
+        if (cancelRequested === undefined) run.control.abort(new RunStopped('lease-lost'))
+        else run.keptAtMs = startedMs
+        if (cancelRequested === true) run.control.abort(new RunStopped('cancelled'))
       }
     } catch (error) {
       logger.warn({ err: error, runs: beaten.length }, 'a heartbeat did not reach the database')
-      if (clock.monotonicMs() - lastAnswerMs < leaseMs) return
-      for (const { control } of beaten) control.abort(new RunStopped('lease-lost'))
+    }
+  }
+
+  // Not left to `beat`: it may be waiting for an answer for longer than a lease lasts.
+  function stopOverdue(): void {
+    const nowMs = clock.monotonicMs()
+    for (const { control, keptAtMs } of runs.values()) {
+      if (nowMs - keptAtMs >= leaseMs) control.abort(new RunStopped('lease-lost'))
     }
   }
 
   const timer = setInterval(() => {
+    stopOverdue()
     beating ??= beat().finally(() => (beating = null))
   }, leaseMs / beatsPerLease)
 

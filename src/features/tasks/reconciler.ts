@@ -1,3 +1,4 @@
+import type { Clock } from '../../lib/clock.ts'
 import type { Dispatch } from '../../platform/dispatch/dispatch.ts'
 import type { Logger } from '../../platform/logger.ts'
 import type { Announcer } from './announcer.ts'
@@ -18,20 +19,29 @@ export type ReconcilerDeps = {
   transitions: Transitions
   announcer: Announcer
   dispatch: Dispatch
+  clock: Clock
   logger: Logger
 }
 
 const intervalMs = 2_000
+/** Between a look at what is due and the round for it: a task that is locked, or thousands of short retries, must not keep it running. */
+const minGapMs = 25
 /** A running task that was asked to stop is given up on after this long. */
 const cancelGraceMs = 10_000
 const tasksPerPass = 500
 const maxPassesPerRound = 20
 const maxHintsPerRound = 1_000
 
-export function createReconciler({ transitions, announcer, dispatch, logger }: ReconcilerDeps): Reconciler {
+export function createReconciler(deps: ReconcilerDeps): Reconciler {
+  const { transitions, announcer, dispatch, clock, logger } = deps
+  let interval: NodeJS.Timeout | null = null
   let timer: NodeJS.Timeout | null = null
+  let dueAtMs = Infinity
   let round: Promise<void> | null = null
+  let looking: Promise<void> | null = null
   let isAskedAgain = false
+  let isLookAsked = false
+  let areHintsDue = false
   let stopped = false
 
   async function repair(): Promise<void> {
@@ -40,6 +50,8 @@ export function createReconciler({ transitions, announcer, dispatch, logger }: R
       await announcer.announce(repaired)
       if (repaired.length < tasksPerPass) break
     }
+    if (!areHintsDue) return
+    areHintsDue = false
     const agentIds = await transitions.agentsWithWork(maxHintsPerRound)
     const hints = await Promise.allSettled(agentIds.map((agentId) => dispatch.hint(agentId)))
     const lost = hints.find((hint) => hint.status === 'rejected')
@@ -48,41 +60,74 @@ export function createReconciler({ transitions, announcer, dispatch, logger }: R
   }
 
   async function runRound(): Promise<void> {
-    let dueInMs: number | null = null
     try {
       do {
         isAskedAgain = false
         await repair()
-        dueInMs = await transitions.nextDueInMs()
+        await arm()
       } while (isAskedAgain)
     } catch (error) {
       logger.warn({ err: error }, 'a round of the reconciler failed; the next one tries again')
     }
-    arm(Math.min(intervalMs, Math.max(0, Math.ceil(dueInMs ?? intervalMs))))
+    // At once, or who asks in the same turn would be told that it was done.
+    round = null
   }
 
-  function arm(delayMs: number): void {
+  /** Has the next round begin when the next task is due, should that be before the interval is over. */
+  async function arm(): Promise<void> {
+    const dueInMs = (await transitions.nextDueInMs()) ?? Infinity
+    const delayMs = Math.max(minGapMs, Math.ceil(dueInMs))
+    const nowMs = clock.monotonicMs()
+    if (stopped || delayMs >= intervalMs || nowMs + delayMs >= dueAtMs) return
     if (timer !== null) clearTimeout(timer)
-    timer = stopped ? null : setTimeout(() => void reconcile(), delayMs)
+    dueAtMs = nowMs + delayMs
+    timer = setTimeout(() => {
+      dueAtMs = Infinity
+      void reconcile()
+    }, delayMs)
+  }
+
+  async function look(): Promise<void> {
+    try {
+      do {
+        isLookAsked = false
+        await arm()
+      } while (isLookAsked && !stopped)
+    } catch (error) {
+      logger.warn({ err: error }, 'the time of the next scheduled task could not be read; the next round does')
+    }
+    looking = null
   }
 
   function reconcile(): Promise<void> {
     if (stopped) return Promise.resolve()
     isAskedAgain = round !== null
-    round ??= runRound().finally(() => (round = null))
+    round ??= runRound()
     return round
   }
 
+  function reconcileAll(): void {
+    areHintsDue = true
+    // A round that takes longer than the interval is not followed by another at once.
+    if (round === null) void reconcile()
+  }
+
   return {
-    start: () => arm(0),
+    start() {
+      interval = setInterval(reconcileAll, intervalMs)
+      reconcileAll()
+    },
     reconcile,
     scheduled() {
-      if (!stopped) void reconcile()
+      isLookAsked = true
+      if (!stopped) looking ??= look()
     },
     async stop() {
       stopped = true
+      if (interval !== null) clearInterval(interval)
       if (timer !== null) clearTimeout(timer)
       await round
+      await looking
     },
   }
 }

@@ -78,7 +78,7 @@ export function createStepBatcher(deps: StepBatcherDeps): StepBatcher {
     } catch (error) {
       for (const claim of batch.claims) claim.resolve(null)
       if (error instanceof ServiceUnavailableError || error instanceof ServerBusyError) await putBack(batch.ends, error)
-      else await flushOneByOne(batch.ends, error)
+      else await flushOneByOne(batch, error)
     }
   }
 
@@ -112,11 +112,11 @@ export function createStepBatcher(deps: StepBatcherDeps): StepBatcher {
     if (ends.length > 0) await delay(retryDelayMs)
   }
 
-  // One end that the database refuses must not sink the others.
-  async function flushOneByOne(waiting: WaitingEnd[], error: unknown): Promise<void> {
-    if (waiting.length <= 1) {
+  // One end that the database refuses must not sink the others, nor a claim an end.
+  async function flushOneByOne({ ends: waiting, claims: refused }: Batch, error: unknown): Promise<void> {
+    if (refused.length > 0) logger.error({ err: error }, 'claiming tasks failed')
+    else if (waiting.length === 1) {
       for (const { reject } of waiting) reject(error)
-      if (waiting.length === 0) logger.error({ err: error }, 'claiming tasks failed')
       return
     }
     for (const one of waiting) await flush({ ends: [one], claims: [] })

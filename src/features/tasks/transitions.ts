@@ -26,12 +26,12 @@ export interface Transitions {
   /** In `tx`, when it is to happen together with something else; that must come first, because the last locks are taken here. */
   cancel(taskIds: readonly string[], reason: string | null, tx?: Transaction): Promise<TaskTransition[]>
   /** Keeps leases; what is missing from the answer is not ours any more. */
-  heartbeat(leases: readonly Lease[], leaseMs: number): Promise<{ taskId: string; cancelRequested: boolean }[]>
+  heartbeat(leases: readonly Lease[], leaseMs: number): Promise<{ leaseToken: string; cancelRequested: boolean }[]>
   /** Repairs at most `limit` tasks of each kind. */
   reconcile(options: { cancelGraceMs: number; limit: number }): Promise<TaskTransition[]>
   /** Ends every lease at once. Only for a process that knows that no other one is alive. */
   expireAllLeases(): Promise<void>
-  /** Agents that have queued tasks and room for them: a hint for them may have been lost. */
+  /** Agents that have queued tasks and room for them, those first whose tasks have waited longest: a hint for them may have been lost. */
   agentsWithWork(limit: number): Promise<string[]>
   /** Milliseconds until the next scheduled task is due (negative: overdue), by the database's clock; null when there is none. */
   nextDueInMs(): Promise<number | null>
@@ -94,7 +94,7 @@ const stepStatement: Statement = {
 const cancelStatement: Statement = { name: 'task_cancel', text: 'SELECT task_cancel($1, $2) AS data' }
 const heartbeatStatement: Statement = {
   name: 'task_heartbeat',
-  text: 'SELECT task_id, cancel_requested FROM task_heartbeat($1, $2, $3)',
+  text: 'SELECT lease_token, cancel_requested FROM task_heartbeat($1, $2, $3)',
 }
 const reconcileStatement: Statement = { name: 'task_reconcile', text: 'SELECT task_reconcile($1, $2) AS data' }
 const expireStatement: Statement = {
@@ -104,11 +104,11 @@ const expireStatement: Statement = {
 const agentsWithWorkStatement: Statement = {
   name: 'agents_with_work',
   text: `SELECT a.id FROM agent a
+          CROSS JOIN LATERAL (SELECT claim_order FROM task q WHERE q.agent_id = a.id AND q.status = 'QUEUED' ORDER BY claim_order, id LIMIT 1) q
           WHERE a.status = 'ACTIVE'
-            AND EXISTS (SELECT 1 FROM task q WHERE q.agent_id = a.id AND q.status = 'QUEUED')
             AND a.concurrency > (SELECT count(*) FROM task r
                                   WHERE r.agent_id = a.id AND r.status = 'RUNNING' AND r.lease_expires_at > clock_timestamp())
-          LIMIT $1`,
+          ORDER BY q.claim_order LIMIT $1`,
 }
 const nextDueStatement: Statement = {
   name: 'task_next_due',
@@ -150,12 +150,12 @@ export function createTransitions({ db }: { db: Database }): Transitions {
       return rows.map((row) => parseTransition(row.data))
     },
     async heartbeat(leases, leaseMs) {
-      const rows = await db.query<{ task_id: string; cancel_requested: boolean }>(heartbeatStatement, [
+      const rows = await db.query<{ lease_token: string; cancel_requested: boolean }>(heartbeatStatement, [
         leases.map((lease) => lease.taskId),
         leases.map((lease) => lease.leaseToken),
         leaseMs,
       ])
-      return rows.map((row) => ({ taskId: row.task_id, cancelRequested: row.cancel_requested }))
+      return rows.map((row) => ({ leaseToken: row.lease_token, cancelRequested: row.cancel_requested }))
     },
     async reconcile({ cancelGraceMs, limit }) {
       const rows = await db.query<Data>(reconcileStatement, [cancelGraceMs, limit], { retry: true })

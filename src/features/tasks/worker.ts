@@ -35,10 +35,11 @@ export type WorkerDeps = RunDeps & {
 }
 
 export async function startWorker(deps: WorkerDeps): Promise<Worker> {
-  const { steps, ledger, dispatch, events, logger, concurrency } = deps
+  const { steps, ledger, dispatch, events, clock, logger, concurrency } = deps
   const runs = new Map<string, LiveRun>()
   const going = new Set<Promise<void>>()
   const slots = createSlots(concurrency)
+  let isGivingBack = false
 
   function keep(work: Promise<void>): void {
     const kept = work
@@ -74,7 +75,9 @@ export async function startWorker(deps: WorkerDeps): Promise<Worker> {
     const control = new AbortController()
     const { leaseToken } = claimed
     const { id: taskId, attempt } = claimed.task
-    runs.set(leaseToken, { taskId, leaseToken, control })
+    runs.set(leaseToken, { taskId, leaseToken, control, keptAtMs: clock.monotonicMs() })
+    // It was claimed while the worker stopped.
+    if (isGivingBack) control.abort(new RunStopped('shutdown'))
     logger.debug({ taskId, attempt, agentId: claimed.agent.id }, 'run started')
     try {
       const result = await run(claimed, control, deps)
@@ -120,6 +123,7 @@ export async function startWorker(deps: WorkerDeps): Promise<Worker> {
       slots.close()
       await stopConsuming()
       await settledWithin([...going], graceMs)
+      isGivingBack = true
       for (const { control } of runs.values()) control.abort(new RunStopped('shutdown'))
       await settledWithin([...going], releaseMs)
       await stopHeartbeat()

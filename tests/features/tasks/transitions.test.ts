@@ -292,6 +292,26 @@ describe('end', () => {
   })
 })
 
+describe('a step that ends and claims', () => {
+  test('gives a task back before it is claimed again, by another step', async () => {
+    const task = makeNewTask(agent)
+    await transitions.create([task])
+    const run = await claimOne(task.id)
+
+    const released = await transitions.step({
+      ends: [endOf(run, { outcome: 'RELEASED' })],
+      claims: [{ agentId: agent.id, slots: 1 }],
+      processId,
+      leaseMs,
+    })
+
+    expect(released.transitions.map(({ event, task: row }) => [event.type, row.status])).toEqual([
+      ['RELEASED', 'QUEUED'],
+    ])
+    expect((await claimOne(task.id)).task).toMatchObject({ attempt: 2, version: 4 })
+  })
+})
+
 describe('cancel', () => {
   test('ends at once what is not running, and keeps what has ended as it is', async () => {
     const [queued, scheduled, done] = [
@@ -323,8 +343,8 @@ describe('cancel', () => {
     ])
     expect(again).toEqual([])
     expect(await heartbeat(runs)).toEqual([
-      { taskId: stopping.id, cancelRequested: true },
-      { taskId: succeeding.id, cancelRequested: true },
+      { leaseToken: runs[0].leaseToken, cancelRequested: true },
+      { leaseToken: runs[1].leaseToken, cancelRequested: true },
     ])
 
     const failed = await end(endOf(runs[0], { outcome: 'RETRY', retryDelayMs: 1 }))
@@ -355,7 +375,7 @@ describe('heartbeat', () => {
     const runs = [await claimOne(mine.id), await claimOne(lost.id)] as const
     await expireLease(lost.id)
 
-    expect(await heartbeat(runs)).toEqual([{ taskId: mine.id, cancelRequested: false }])
+    expect(await heartbeat(runs)).toEqual([{ leaseToken: runs[0].leaseToken, cancelRequested: false }])
     expect(await transitions.heartbeat([{ taskId: mine.id, leaseToken: newId() }], leaseMs)).toEqual([])
   })
 })
@@ -397,6 +417,19 @@ describe('reconcile', () => {
     expect((await reconcile()).map(({ task: row }) => [row.status, row.reason])).toEqual([
       ['CANCELLED', 'The agent was archived.'],
     ])
+  })
+
+  test('gives way to no agent for ever: those whose tasks have waited longest are hinted at first', async () => {
+    const agents = await Promise.all(Array.from({ length: 3 }, () => seedAgent(db)))
+    const ages = [2, 3, 1]
+    for (const [index, one] of agents.entries()) {
+      const task = makeNewTask(one)
+      await transitions.create([task])
+      const queuedAt = new Date(Date.now() - (ages[index] ?? 0) * 86_400_000)
+      await db.prisma.task.update({ where: { id: task.id }, data: { queuedAt } })
+    }
+
+    expect(await transitions.agentsWithWork(3)).toEqual([agents[1]?.id, agents[0]?.id, agents[2]?.id])
   })
 
   test('finds agents whose hints were lost', async () => {
@@ -474,7 +507,9 @@ const heartbeat = async (runs: readonly ClaimedRun[]) =>
       leaseMs,
     )
   ).toSorted(
-    (a, b) => runs.findIndex(({ task }) => task.id === a.taskId) - runs.findIndex(({ task }) => task.id === b.taskId),
+    (a, b) =>
+      runs.findIndex(({ leaseToken }) => leaseToken === a.leaseToken) -
+      runs.findIndex(({ leaseToken }) => leaseToken === b.leaseToken),
   )
 
 const reconcile = () => transitions.reconcile({ cancelGraceMs: 60_000, limit: 100 })

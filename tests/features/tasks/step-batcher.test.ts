@@ -1,0 +1,47 @@
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { createStepBatcher, type StepBatcher } from '../../../src/features/tasks/step-batcher.ts'
+import { createTransitions, type RunEnd, type Transitions } from '../../../src/features/tasks/transitions.ts'
+import type { ClaimedRun } from '../../../src/features/tasks/task-json.ts'
+import { systemClock } from '../../../src/lib/clock.ts'
+import { newId } from '../../../src/lib/ids.ts'
+import { captureLogs } from '../../support/log-capture.ts'
+import { makeNewTask, seedAgent } from '../../support/seed.ts'
+import { startTestDatabase, type TestDatabase } from '../../support/test-database.ts'
+
+let db: TestDatabase
+let transitions: Transitions
+
+beforeAll(async () => {
+  db = await startTestDatabase()
+  transitions = createTransitions({ db })
+})
+
+afterAll(() => db[Symbol.asyncDispose]())
+
+function createBatcher(): StepBatcher {
+  return createStepBatcher({
+    transitions,
+    announcer: { announce: async () => undefined },
+    clock: systemClock,
+    logger: captureLogs().logger,
+    processId: newId(),
+    leaseMs: 12_000,
+  })
+}
+
+function released({ task, leaseToken }: ClaimedRun): RunEnd {
+  const nothing = { retryDelayMs: null, error: null, output: null, outputJson: null, model: null, calls: [] }
+  return { ...nothing, taskId: task.id, leaseToken, outcome: 'RELEASED', reason: null, timeToFirstTokenMs: null }
+}
+
+test('an end is not refused for a claim that the database refuses', async () => {
+  const agent = await seedAgent(db)
+  await transitions.create([makeNewTask(agent)])
+  const steps = createBatcher()
+  const run = await steps.claim(agent.id)
+  if (run === null) throw new Error('nothing was claimed')
+
+  const [ended, claimed] = await Promise.all([steps.end(released(run), null), steps.claim('not an id')])
+
+  expect([ended, claimed]).toEqual([true, null])
+})

@@ -90,7 +90,6 @@ export function createTasks(deps: TasksDeps): Tasks {
     async create(viewer, rawInput) {
       const input = parseInput(createSchema, rawInput)
       const agent = await findAgent(viewer, input.agentId)
-      if (agent.status === 'ARCHIVED') throw archivedError()
       const idempotencyKey = input.idempotencyKey ?? null
       const task: NewTask = {
         id: newId(),

@@ -312,3 +312,16 @@ test('gives the same task for the same idempotency key, and refuses another body
     ['CONFLICT', 'input.idempotencyKey'],
   ])
 })
+
+test('gives the task of an idempotency key also when its agent was archived meanwhile', async () => {
+  const agentId = await createAgent()
+  const later = { idempotencyKey: 'archived', runAt: new Date(Date.now() + 3_600_000).toISOString() }
+  const id = await submit(agentId, later)
+  await app.data(
+    'mutation ($input: AgentInput!) { archiveAgent(input: $input) { agent { id } } }',
+    { input: { id: agentId } },
+    { token: user.token },
+  )
+
+  expect(await submit(agentId, later)).toBe(id)
+})

@@ -234,7 +234,8 @@ END
 $$;
 
 -- One step of a worker process: writes the ledger, ends runs, then claims new ones in the slots that are free, all in one transaction.
--- Returns rows: kind 'transition' (to be published), 'ended' (an id of p_ends that was accepted), 'claimed' (what a run needs).
+-- Returns rows: kind 'transition' (to be published), 'ended' (an id of p_ends that was accepted), 'claimed' (what a run needs), 'ready' (the
+-- id of an agent in which an end has left room for a task that waits: a hint before the commit may have come to a worker too early).
 CREATE FUNCTION task_step(p_ends jsonb, p_calls jsonb, p_claims jsonb, p_process_id uuid, p_lease_ms int)
 RETURNS TABLE (kind text, data jsonb) LANGUAGE plpgsql AS $$
 DECLARE
@@ -251,6 +252,13 @@ BEGIN
     coalesce(v_ended.reasons, '{}') || array_fill(NULL::text, ARRAY[cardinality(v_claimed)]));
 
   RETURN QUERY SELECT 'ended', to_jsonb(id) FROM unnest(v_ended.ids) AS id;
+
+  RETURN QUERY
+  SELECT 'ready', to_jsonb(a.id) FROM agent a
+   WHERE a.id IN (SELECT agent_id FROM task WHERE task.id = ANY (v_ended.ids)) AND a.status = 'ACTIVE'
+     AND EXISTS (SELECT 1 FROM task q WHERE q.agent_id = a.id AND q.status = 'QUEUED')
+     AND a.concurrency > (SELECT count(*) FROM task r
+                           WHERE r.agent_id = a.id AND r.status = 'RUNNING' AND r.lease_expires_at > clock_timestamp());
 
   RETURN QUERY
   SELECT 'claimed', jsonb_build_object(

@@ -5,8 +5,15 @@ import type { TaskPublisher } from './task-publisher.ts'
 
 /** What follows from committed transitions: subscribers are told, queued tasks are hinted at, scheduled ones are waited for. */
 export interface Announcer {
-  /** Never throws: the rows are the truth, and whoever missed this finds it there. `tails` are published first. */
-  announce(transitions: readonly TaskTransition[], tails?: readonly OutputDeltaRecord[]): Promise<void>
+  /**
+   * Never throws: the rows are the truth, and whoever missed this finds it there. `tails` are published first; `readyAgentIds` are hinted at
+   * beside the agents of queued tasks.
+   */
+  announce(
+    transitions: readonly TaskTransition[],
+    tails?: readonly OutputDeltaRecord[],
+    readyAgentIds?: readonly string[],
+  ): Promise<void>
 }
 
 export type AnnouncerDeps = {
@@ -19,15 +26,15 @@ export type AnnouncerDeps = {
 
 export function createAnnouncer({ publisher, dispatch, onScheduled, logger }: AnnouncerDeps): Announcer {
   return {
-    async announce(transitions, tails = []) {
+    async announce(transitions, tails = [], readyAgentIds = []) {
       await publisher.publishOutput(tails)
       await publisher.publish(transitions)
       if (transitions.some(({ task }) => task.status === 'SCHEDULED')) onScheduled()
-      const queued = transitions.filter(({ task }) => task.status === 'QUEUED')
-      const hints = await Promise.allSettled(queued.map(({ task }) => dispatch.hint(task.agentId)))
+      const queued = transitions.filter(({ task }) => task.status === 'QUEUED').map(({ task }) => task.agentId)
+      const hints = await Promise.allSettled([...queued, ...readyAgentIds].map((agentId) => dispatch.hint(agentId)))
       const failed = hints.find((hint) => hint.status === 'rejected')
       if (failed !== undefined)
-        logger.warn({ err: failed.reason, hints: queued.length }, 'hints were lost; the reconciler repairs that')
+        logger.warn({ err: failed.reason, hints: hints.length }, 'hints were lost; the reconciler repairs that')
     },
   }
 }

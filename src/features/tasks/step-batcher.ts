@@ -97,7 +97,7 @@ export function createStepBatcher(deps: StepBatcherDeps): StepBatcher {
       result.transitions.filter(({ task }) => task.finishedAt !== null).map(({ task }) => task.id),
     )
     const tails = batch.ends.flatMap(({ tail }) => (tail !== null && finished.has(tail.taskId) ? [tail] : []))
-    await announcer.announce(result.transitions, tails)
+    await announcer.announce(result.transitions, tails, result.readyAgentIds)
     for (const { end, resolve } of batch.ends) resolve(result.endedTaskIds.has(end.taskId))
     const claimed = new Map<string, ClaimedRun[]>()
     for (const run of result.claimed) claimed.set(run.agent.id, [...(claimed.get(run.agent.id) ?? []), run])

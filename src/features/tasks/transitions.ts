@@ -84,6 +84,8 @@ export type StepResult = {
   /** The tasks of `ends` whose end was accepted; the leases of the others were lost. */
   endedTaskIds: ReadonlySet<string>
   claimed: ClaimedRun[]
+  /** Agents in which `ends` have left room for a task that waits. */
+  readyAgentIds: readonly string[]
 }
 
 const createStatement: Statement = { name: 'task_create', text: 'SELECT task_create($1) AS data' }
@@ -124,7 +126,7 @@ export function createTransitions({ db }: { db: Database }): Transitions {
       return rows.map((row) => parseTransition(row.data))
     },
     async step({ ends, claims, processId, leaseMs }) {
-      const rows = await db.query<Data & { kind: 'transition' | 'ended' | 'claimed' }>(
+      const rows = await db.query<Data & { kind: 'transition' | 'ended' | 'claimed' | 'ready' }>(
         stepStatement,
         [
           storableJson(ends.map(endJson)),
@@ -140,6 +142,7 @@ export function createTransitions({ db }: { db: Database }): Transitions {
         transitions: data('transition').map(parseTransition),
         endedTaskIds: new Set(data('ended').map(String)),
         claimed: data('claimed').map(parseClaimedRun),
+        readyAgentIds: data('ready').map(String),
       }
     },
     async cancel(taskIds, reason, tx) {

@@ -312,6 +312,29 @@ describe('a step that ends and claims', () => {
   })
 })
 
+describe('agents with room', () => {
+  test('are told by the end that made it, unless the same step has filled it', async () => {
+    const narrow = await seedAgent(db, { concurrency: 1 })
+    const tasks = Array.from({ length: 3 }, () => makeNewTask(narrow))
+    await transitions.create(tasks)
+    const { claimed } = await claim(1, narrow)
+    const [first] = claimed
+    if (first === undefined) throw new Error('nothing was claimed')
+
+    const filled = await transitions.step({
+      ends: [endOf(first)],
+      claims: [{ agentId: narrow.id, slots: 1 }],
+      processId,
+      leaseMs,
+    })
+    const [second] = filled.claimed
+    if (second === undefined) throw new Error('nothing was claimed')
+    const left = await end(endOf(second))
+
+    expect([filled.readyAgentIds, left.readyAgentIds]).toEqual([[], [narrow.id]])
+  })
+})
+
 describe('cancel', () => {
   test('ends at once what is not running, and keeps what has ended as it is', async () => {
     const [queued, scheduled, done] = [

@@ -7,6 +7,7 @@ const cancelMessage = z.object({ taskIds: z.array(z.string()) })
 
 export type CancelMessage = z.infer<typeof cancelMessage>
 
-export function parseCancelMessage(message: unknown): CancelMessage {
-  return cancelMessage.parse(message)
+/** Null when it is none of ours: anybody who reaches Redis may publish on the topic, and a listener must not throw. */
+export function parseCancelMessage(message: unknown): CancelMessage | null {
+  return cancelMessage.safeParse(message).data ?? null
 }

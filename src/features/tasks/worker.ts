@@ -109,7 +109,7 @@ export async function startWorker(deps: WorkerDeps): Promise<Worker> {
   }
 
   const cancellations = await events.subscribe(cancelTopic, (message) => {
-    const cancelled = new Set(parseCancelMessage(message).taskIds)
+    const cancelled = new Set(parseCancelMessage(message)?.taskIds)
     for (const { taskId, control } of runs.values()) {
       if (cancelled.has(taskId)) control.abort(new RunStopped('cancelled'))
     }

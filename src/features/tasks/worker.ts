@@ -1,9 +1,12 @@
 import { setTimeout as delay } from 'node:timers/promises'
+import { fullJitterDelayMs } from '../../lib/backoff.ts'
 import type { Clock } from '../../lib/clock.ts'
+import { ServerBusyError, ServiceUnavailableError } from '../../lib/errors.ts'
+import { sleep } from '../../lib/sleep.ts'
 import type { Dispatch } from '../../platform/dispatch/dispatch.ts'
 import type { Events } from '../../platform/events/events.ts'
 import type { Logger } from '../../platform/logger.ts'
-import type { Ledger } from '../usage/ledger.ts'
+import type { Ledger, RecordedCall } from '../usage/ledger.ts'
 import { startHeartbeat, type LiveRun } from './heartbeat.ts'
 import { cancelTopic, parseCancelMessage } from './cancel-message.ts'
 import { run, RunStopped, type RunDeps } from './run.ts'
@@ -35,11 +38,11 @@ export type WorkerDeps = RunDeps & {
 }
 
 export async function startWorker(deps: WorkerDeps): Promise<Worker> {
-  const { steps, ledger, dispatch, events, clock, logger, concurrency } = deps
+  const { steps, ledger, dispatch, events, clock, random, logger, concurrency } = deps
   const runs = new Map<string, LiveRun>()
   const going = new Set<Promise<void>>()
   const slots = createSlots(concurrency)
-  let isGivingBack = false
+  const givingBack = new AbortController()
 
   function keep(work: Promise<void>): void {
     const kept = work
@@ -77,7 +80,7 @@ export async function startWorker(deps: WorkerDeps): Promise<Worker> {
     const { id: taskId, attempt } = claimed.task
     runs.set(leaseToken, { taskId, leaseToken, control, keptAtMs: clock.monotonicMs() })
     // It was claimed while the worker stopped.
-    if (isGivingBack) control.abort(new RunStopped('shutdown'))
+    if (givingBack.signal.aborted) control.abort(new RunStopped('shutdown'))
     logger.debug({ taskId, attempt, agentId: claimed.agent.id }, 'run started')
     try {
       const result = await run(claimed, control, deps)
@@ -85,7 +88,7 @@ export async function startWorker(deps: WorkerDeps): Promise<Worker> {
       // The slot is free from here on: the claim that takes it shares the transaction of this end.
       slots.release()
       hint(claimed.agent.id)
-      await (result.end === null ? ledger.record(result.calls) : finish(result.end, result.tail))
+      await (result.end === null ? record(result.calls) : finish(result.end, result.tail))
     } finally {
       runs.delete(leaseToken)
     }
@@ -98,14 +101,28 @@ export async function startWorker(deps: WorkerDeps): Promise<Worker> {
     })
     if (ended) return
     logger.warn({ taskId: end.taskId }, 'a run lost its lease before its end was written')
-    await ledger.record(end.calls)
+    await record(end.calls)
   }
 
   // Nothing but what is ours, or it would be refused again and the task be run again and again. The calls go by themselves.
   async function endUnwritable({ taskId, leaseToken, calls }: RunEnd): Promise<boolean> {
     const ended = await steps.end({ ...unwritableEnd, taskId, leaseToken }, null)
-    await ledger.record(calls)
+    await record(calls)
     return ended
+  }
+
+  // The money was spent: what the database is away for is written when it is back.
+  async function record(calls: readonly RecordedCall[]): Promise<void> {
+    for (let tried = 0; ; tried += 1) {
+      try {
+        await ledger.record(calls)
+        return
+      } catch (error) {
+        const isAway = error instanceof ServiceUnavailableError || error instanceof ServerBusyError
+        if (!isAway || tried >= maxRecordRetries) throw error
+        await sleep(fullJitterDelayMs(tried, { ...recordBackoff, random }), givingBack.signal)
+      }
+    }
   }
 
   const cancellations = await events.subscribe(cancelTopic, (message) => {
@@ -123,7 +140,7 @@ export async function startWorker(deps: WorkerDeps): Promise<Worker> {
       slots.close()
       await stopConsuming()
       await settledWithin([...going], graceMs)
-      isGivingBack = true
+      givingBack.abort(new RunStopped('shutdown'))
       for (const { control } of runs.values()) control.abort(new RunStopped('shutdown'))
       await settledWithin([...going], releaseMs)
       await stopHeartbeat()
@@ -143,6 +160,10 @@ const unwritableEnd = {
   timeToFirstTokenMs: null,
   calls: [],
 } as const
+
+/** Some five minutes in all. */
+const maxRecordRetries = 60
+const recordBackoff = { initialDelayMs: 500, maxDelayMs: 10_000 }
 
 /** How long giving back may take before the leases are left to run out. */
 const releaseMs = 5_000

@@ -114,7 +114,7 @@ export const environmentSchema = z.object({
   WORKER_CONCURRENCY: integer(1, 10_000).default(50).describe('tasks that this process runs at once'),
   LEASE_MS: integer(1_000, 600_000)
     .default(12_000)
-    .describe('how long a silent worker keeps its tasks; heartbeats come three times as often'),
+    .describe('how long a silent worker keeps its tasks; heartbeats come three times as often, and every 4 s at least'),
   SHUTDOWN_GRACE_MS: integer(0, 3_600_000)
     .default(30_000)
     .describe('how long running tasks may go on after SIGTERM before they are given back'),

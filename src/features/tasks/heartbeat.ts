@@ -22,6 +22,8 @@ export type HeartbeatDeps = {
 
 /** A lease is renewed three times in its life, so that one lost heartbeat loses no task. */
 const beatsPerLease = 3
+/** However long a lease is: a cancellation whose message was lost waits for the next beat. */
+const maxBeatMs = 4_000
 
 /**
  * Keeps the leases of all runs of this process in one statement, and hears of cancellations that nobody told it. Stops what is not ours any
@@ -57,10 +59,13 @@ export function startHeartbeat({ transitions, runs, clock, logger, leaseMs }: He
     }
   }
 
-  const timer = setInterval(() => {
-    stopOverdue()
-    beating ??= beat().finally(() => (beating = null))
-  }, leaseMs / beatsPerLease)
+  const timer = setInterval(
+    () => {
+      stopOverdue()
+      beating ??= beat().finally(() => (beating = null))
+    },
+    Math.min(leaseMs / beatsPerLease, maxBeatMs),
+  )
 
   return async () => {
     clearInterval(timer)

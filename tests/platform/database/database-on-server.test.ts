@@ -133,7 +133,7 @@ describe.skipIf(programs === null)('on PostgreSQL', () => {
   })
 
   test('gives up waiting for a connection', async () => {
-    await using db = connect({ poolSize: 1, timeouts: { acquireMs: 100 } })
+    await using db = connect({ poolSize: 1, timeouts: { acquireMs: 1_000 } })
     await db.transaction(async (tx) => {
       await tx.featureFlag.count()
       await expect(db.ping()).rejects.toMatchObject({ code: 'SERVICE_UNAVAILABLE' })

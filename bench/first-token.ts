@@ -37,7 +37,7 @@ const alone: Part = {
   name: 'alone',
   title: 'One stream at a time',
   width: 1,
-  tokens: countTo(8),
+  tokens: countTo(5),
   pace: { ttft: 10, tps: 100, jitter: 0.5 },
   warmUpRounds: 10,
   rounds: 100,
@@ -53,7 +53,7 @@ const crowd: Part = {
   pace: { ttft: 400, tps: 100, jitter: 0.5 },
   warmUpRounds: 1,
   rounds: 5,
-  maxMs: 15_000,
+  maxMs: 14_000,
 }
 
 async function main(stopped: Promise<never>): Promise<void> {
@@ -167,7 +167,8 @@ async function temporaryDirectory(): Promise<AsyncDisposable & { path: string }>
 function stopRequest(): Promise<never> {
   const stopped = new Promise<never>((_, reject) => {
     setTimeout(() => reject(new Error(`it was not done after ${hardLimitMs} ms`)), hardLimitMs).unref()
-    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => reject(new Error(signal)))
+    for (const signal of ['SIGINT', 'SIGTERM'] as const)
+      process.once(signal, () => reject(new Error(`it was stopped by ${signal}`)))
   })
   // It may come before anybody waits for it.
   stopped.catch(() => undefined)

@@ -17,7 +17,7 @@ const maxIds = 100
 type AllowedTypes = { types: readonly string[] | null }
 
 declare global {
-  // eslint-disable-next-line @typescript-eslint/no-namespace
+  // oxlint-disable-next-line typescript/no-namespace -- Pothos plugins register themselves in its namespace
   export namespace PothosSchemaTypes {
     export interface Plugins<Types extends SchemaTypes> {
       argumentChecks: ArgumentChecksPlugin<Types>

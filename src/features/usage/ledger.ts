@@ -1,4 +1,4 @@
-import type { UpstreamAttempt } from '../../ai/model-call.ts'
+import type { TokenUsage, UpstreamAttempt } from '../../ai/model-call.ts'
 import { storableJson } from '../../lib/stored-text.ts'
 import type { Database, Statement, Transaction } from '../../platform/database/database.ts'
 
@@ -19,14 +19,7 @@ export type RecordedCall = {
   durationMs: number
   requestId: string | null
   at: Date
-  usage: {
-    inputTokens: number
-    cachedInputTokens: number
-    outputTokens: number
-    reasoningTokens: number
-    estimated: boolean
-    costNanoUsd: bigint | null
-  } | null
+  usage: TokenUsage | null
 }
 
 /** The ledger of upstream calls: append-only, keyed by the call's id, safe to write twice, never fenced: the money was spent. */

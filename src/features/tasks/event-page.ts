@@ -1,6 +1,6 @@
 import { BadUserInputError } from '../../lib/errors.ts'
 import { defaultPageSize } from '../../lib/keyset-page.ts'
-import type { TaskEventRecord } from './task-messages.ts'
+import type { TaskEventRecord } from './streams/task-messages.ts'
 import type { EventRange } from './task-queries.ts'
 
 /** The arguments of a list of a task's events, already checked for size. */

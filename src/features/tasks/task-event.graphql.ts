@@ -1,7 +1,7 @@
 import { builder } from '../../graphql/builder.ts'
-import { feedCursor } from './task-cursor.ts'
+import { feedCursor } from './streams/task-cursor.ts'
 import { TaskRef, TaskStatusRef } from './task.graphql.ts'
-import type { TaskEventView } from './stream-items.ts'
+import type { TaskEventView } from './streams/stream-items.ts'
 
 const taskEventTypes = {
   CREATED: { description: 'It was submitted.' },

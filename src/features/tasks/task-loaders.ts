@@ -3,7 +3,7 @@ import { batchLoader, batchLoadersBy, type BatchLoader } from '../../lib/batch-l
 import type { Page } from '../../lib/keyset-page.ts'
 import type { Database } from '../../platform/database/database.ts'
 import type { AttemptKey, Usage, UsageTotals } from '../usage/usage.ts'
-import type { TaskEventRecord } from './task-messages.ts'
+import type { TaskEventRecord } from './streams/task-messages.ts'
 import { readTaskPages, type TaskPageOptions } from './task-pages.ts'
 import { readAgentLoads, readOutputs, readTaskEvents, type AgentLoad, type EventRange } from './task-queries.ts'
 

@@ -1,6 +1,6 @@
 import type { AgentStatus } from '../../generated/prisma/client.ts'
 import type { Database, Statement } from '../../platform/database/database.ts'
-import type { TaskEventRecord } from './task-messages.ts'
+import type { TaskEventRecord } from './streams/task-messages.ts'
 
 /** What of an agent decides whether its queued tasks run; `running` counts live leases, as the claim does. */
 export type AgentLoad = { status: AgentStatus; concurrency: number; running: number }

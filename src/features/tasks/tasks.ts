@@ -12,11 +12,11 @@ import type { Viewer } from '../accounts/viewer.ts'
 import { recordAudit } from '../audit/audit.ts'
 import { unknownOrigin, type RequestOrigin } from '../audit/request-origin.ts'
 import type { WorkspaceAccess } from '../workspaces/access.ts'
-import type { Announcer } from './announcer.ts'
-import { cancelTopic, type CancelMessage } from './cancel-message.ts'
+import type { Announcer } from './engine/announcer.ts'
+import { cancelTopic, type CancelMessage } from './engine/cancel-message.ts'
 import { cancelSchema, createTaskSchema, type CreateTaskInput } from './new-task.ts'
-import { terminalStatuses } from './task-messages.ts'
-import type { NewTask, Transitions } from './transitions.ts'
+import { terminalStatuses } from './streams/task-messages.ts'
+import type { NewTask, Transitions } from './engine/transitions.ts'
 
 /** Submitting and stopping tasks. */
 export interface Tasks {

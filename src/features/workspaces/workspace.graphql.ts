@@ -1,7 +1,7 @@
 import type { Workspace, WorkspaceMember } from '../../generated/prisma/client.ts'
 import { builder } from '../../graphql/builder.ts'
 import { inOrder } from '../../graphql/in-order.ts'
-import { feedCursor } from '../tasks/task-cursor.ts'
+import { feedCursor } from '../tasks/streams/task-cursor.ts'
 import { UsageRef } from '../usage/usage.graphql.ts'
 import { feedHeadsFirst } from './feed-order.graphql.ts'
 import type { WorkspaceStats } from './workspace-stats.ts'

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { parseCancelMessage } from '../../../src/features/tasks/cancel-message.ts'
+import { parseCancelMessage } from '../../../src/features/tasks/engine/cancel-message.ts'
 
 test('reads what names tasks', () => {
   expect(parseCancelMessage({ taskIds: ['a', 'b'] })).toEqual({ taskIds: ['a', 'b'] })

@@ -1,6 +1,6 @@
 import { encodeGlobalID } from '@pothos/plugin-relay'
 import { afterAll, expect, test } from 'vitest'
-import { feedCursor } from '../../../src/features/tasks/task-cursor.ts'
+import { feedCursor } from '../../../src/features/tasks/streams/task-cursor.ts'
 import { graphql } from '../../support/gql/gql.ts'
 import { startTestApp, type TestUser } from '../../support/test-app.ts'
 import { insertAgent, insertAttempt, insertTask, later, start } from '../workspaces/rows.ts'

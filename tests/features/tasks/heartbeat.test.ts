@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { expect, test } from 'vitest'
-import { startHeartbeat, type LiveRun } from '../../../src/features/tasks/heartbeat.ts'
-import { RunStopped } from '../../../src/features/tasks/run.ts'
+import { startHeartbeat, type LiveRun } from '../../../src/features/tasks/engine/heartbeat.ts'
+import { RunStopped } from '../../../src/features/tasks/engine/run.ts'
 import { systemClock } from '../../../src/lib/clock.ts'
 import { captureLogs } from '../../support/log-capture.ts'
 

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { createOutputBuffer } from '../../../src/features/tasks/output-buffer.ts'
+import { createOutputBuffer } from '../../../src/features/tasks/output/output-buffer.ts'
 
 const open = (lastSegment = 0) => createOutputBuffer({ taskId: 'task', attempt: 2, lastSegment })
 

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { createTextCleaner } from '../../../src/features/tasks/output-text.ts'
+import { createTextCleaner } from '../../../src/features/tasks/output/output-text.ts'
 import { seededRandom } from './streams-factory.ts'
 
 /** What comes out of a stream of pieces, and at its end. */

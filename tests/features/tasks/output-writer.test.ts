@@ -8,9 +8,9 @@ import {
   type OutputLimits,
   type OutputWriter,
   type RunOutput,
-} from '../../../src/features/tasks/output-writer.ts'
-import type { ClaimedRun } from '../../../src/features/tasks/task-json.ts'
-import type { OutputDeltaRecord } from '../../../src/features/tasks/task-messages.ts'
+} from '../../../src/features/tasks/output/output-writer.ts'
+import type { ClaimedRun } from '../../../src/features/tasks/engine/task-json.ts'
+import type { OutputDeltaRecord } from '../../../src/features/tasks/streams/task-messages.ts'
 import { startTestDatabase, type TestDatabase } from '../../support/test-database.ts'
 import { createTaskFixture, type TaskFixture } from './streams-fixture.ts'
 

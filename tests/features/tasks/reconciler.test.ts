@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
-import { createReconciler, type ReconcilerDeps } from '../../../src/features/tasks/reconciler.ts'
-import { createTransitions } from '../../../src/features/tasks/transitions.ts'
+import { createReconciler, type ReconcilerDeps } from '../../../src/features/tasks/engine/reconciler.ts'
+import { createTransitions } from '../../../src/features/tasks/engine/transitions.ts'
 import { systemClock } from '../../../src/lib/clock.ts'
 import { captureLogs } from '../../support/log-capture.ts'
 import { makeNewTask, seedAgent } from '../../support/seed.ts'

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { createSlots } from '../../../src/features/tasks/slots.ts'
+import { createSlots } from '../../../src/features/tasks/engine/slots.ts'
 
 test('gives out as many places as there are, then makes the next wait its turn', async () => {
   const slots = createSlots(1)

@@ -1,7 +1,12 @@
 import { expect, test } from 'vitest'
 import { BadUserInputError } from '../../../src/lib/errors.ts'
 import { newId } from '../../../src/lib/ids.ts'
-import { feedCursor, parseFeedCursor, parseTaskCursor, taskCursor } from '../../../src/features/tasks/task-cursor.ts'
+import {
+  feedCursor,
+  parseFeedCursor,
+  parseTaskCursor,
+  taskCursor,
+} from '../../../src/features/tasks/streams/task-cursor.ts'
 
 const id = newId()
 

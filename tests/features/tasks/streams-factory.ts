@@ -1,5 +1,5 @@
 import { newId } from '../../../src/lib/ids.ts'
-import type { TaskEventRecord, TaskRow, TaskTransition } from '../../../src/features/tasks/task-messages.ts'
+import type { TaskEventRecord, TaskRow, TaskTransition } from '../../../src/features/tasks/streams/task-messages.ts'
 
 const at = new Date('2026-11-23T12:00:00.000Z')
 

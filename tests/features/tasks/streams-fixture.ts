@@ -2,10 +2,10 @@ import { setImmediate as turn } from 'node:timers/promises'
 import { newId } from '../../../src/lib/ids.ts'
 import type { Database } from '../../../src/platform/database/database.ts'
 import type { Viewer } from '../../../src/features/accounts/viewer.ts'
-import type { FinishedOutput } from '../../../src/features/tasks/output-writer.ts'
-import type { ClaimedRun } from '../../../src/features/tasks/task-json.ts'
-import type { TaskPublisher } from '../../../src/features/tasks/task-publisher.ts'
-import { createTransitions, type RunEnd, type Transitions } from '../../../src/features/tasks/transitions.ts'
+import type { FinishedOutput } from '../../../src/features/tasks/output/output-writer.ts'
+import type { ClaimedRun } from '../../../src/features/tasks/engine/task-json.ts'
+import type { TaskPublisher } from '../../../src/features/tasks/streams/task-publisher.ts'
+import { createTransitions, type RunEnd, type Transitions } from '../../../src/features/tasks/engine/transitions.ts'
 
 /** A workspace with one member and one agent, and the transitions of its tasks, each published when it is committed. */
 export type TaskFixture = {

@@ -1,7 +1,7 @@
 import { encodeGlobalID } from '@pothos/plugin-relay'
 import { afterAll, expect, test } from 'vitest'
 import { newId } from '../../../src/lib/ids.ts'
-import { feedCursor, taskCursor } from '../../../src/features/tasks/task-cursor.ts'
+import { feedCursor, taskCursor } from '../../../src/features/tasks/streams/task-cursor.ts'
 import type { GraphQLAnswer } from '../../support/graphql-client.ts'
 import { startTestApp } from '../../support/test-app.ts'
 

@@ -1,14 +1,14 @@
 import { describe, expect, test } from 'vitest'
-import type { TaskStreamItem } from '../../../src/features/tasks/stream-items.ts'
-import { parseTaskCursor, type TaskPosition } from '../../../src/features/tasks/task-cursor.ts'
-import type { OutputDeltaRecord, TaskMessage } from '../../../src/features/tasks/task-messages.ts'
+import type { TaskStreamItem } from '../../../src/features/tasks/streams/stream-items.ts'
+import { parseTaskCursor, type TaskPosition } from '../../../src/features/tasks/streams/task-cursor.ts'
+import type { OutputDeltaRecord, TaskMessage } from '../../../src/features/tasks/streams/task-messages.ts'
 import {
   acceptHead,
   acceptMessage,
   acceptRows,
   type Progress,
   type TaskRows,
-} from '../../../src/features/tasks/task-stream-state.ts'
+} from '../../../src/features/tasks/streams/task-stream-state.ts'
 import { makeEvent, makeTask, makeTransition } from './streams-factory.ts'
 
 const running = makeTask({ status: 'RUNNING', version: 3, attempt: 2 })

@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { BadUserInputError, NotFoundError } from '../../../src/lib/errors.ts'
 import { newId } from '../../../src/lib/ids.ts'
-import type { TaskStreamItem } from '../../../src/features/tasks/stream-items.ts'
-import { taskCursor } from '../../../src/features/tasks/task-cursor.ts'
+import type { TaskStreamItem } from '../../../src/features/tasks/streams/stream-items.ts'
+import { taskCursor } from '../../../src/features/tasks/streams/task-cursor.ts'
 import { startTestDatabase, type TestDatabase } from '../../support/test-database.ts'
 import { inTime, losing, readUntil, startStreams, type StreamHarness } from './streams-harness.ts'
 

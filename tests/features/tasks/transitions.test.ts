@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { createTransitions, type RunEnd, type Transitions } from '../../../src/features/tasks/transitions.ts'
-import type { ClaimedRun } from '../../../src/features/tasks/task-json.ts'
+import { createTransitions, type RunEnd, type Transitions } from '../../../src/features/tasks/engine/transitions.ts'
+import type { ClaimedRun } from '../../../src/features/tasks/engine/task-json.ts'
 import type { Agent } from '../../../src/generated/prisma/client.ts'
 import { newId } from '../../../src/lib/ids.ts'
 import { makeNewTask, seedAgent } from '../../support/seed.ts'

@@ -1,7 +1,7 @@
-import { storableJson } from '../../lib/stored-text.ts'
-import type { Database, Statement, Transaction } from '../../platform/database/database.ts'
-import { callJson, type RecordedCall } from '../usage/ledger.ts'
-import type { EndedAttemptStatus, TaskTransition } from './task-messages.ts'
+import { storableJson } from '../../../lib/stored-text.ts'
+import type { Database, Statement, Transaction } from '../../../platform/database/database.ts'
+import { callJson, type RecordedCall } from '../../usage/ledger.ts'
+import type { EndedAttemptStatus, TaskTransition } from '../streams/task-messages.ts'
 import { parseClaimedRun, parseTransition, type ClaimedRun } from './task-json.ts'
 
 /**

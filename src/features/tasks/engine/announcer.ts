@@ -1,7 +1,7 @@
-import type { Dispatch } from '../../platform/dispatch/dispatch.ts'
-import type { Logger } from '../../platform/logger.ts'
-import type { OutputDeltaRecord, TaskTransition } from './task-messages.ts'
-import type { TaskPublisher } from './task-publisher.ts'
+import type { Dispatch } from '../../../platform/dispatch/dispatch.ts'
+import type { Logger } from '../../../platform/logger.ts'
+import type { OutputDeltaRecord, TaskTransition } from '../streams/task-messages.ts'
+import type { TaskPublisher } from '../streams/task-publisher.ts'
 
 /** What follows from committed transitions: subscribers are told, queued tasks are hinted at, scheduled ones are waited for. */
 export interface Announcer {

@@ -1,7 +1,7 @@
-import { createBoundedQueue, type BoundedQueue } from '../../lib/bounded-queue.ts'
-import { ServiceUnavailableError } from '../../lib/errors.ts'
-import type { EventSubscription, Events } from '../../platform/events/events.ts'
-import type { Logger } from '../../platform/logger.ts'
+import { createBoundedQueue, type BoundedQueue } from '../../../lib/bounded-queue.ts'
+import { ServiceUnavailableError } from '../../../lib/errors.ts'
+import type { EventSubscription, Events } from '../../../platform/events/events.ts'
+import type { Logger } from '../../../platform/logger.ts'
 
 /**
  * What a subscriber of a topic hears: its messages; now and then where the rows are (the head), because a lost last message leaves no

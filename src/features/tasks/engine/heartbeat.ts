@@ -1,5 +1,5 @@
-import type { Clock } from '../../lib/clock.ts'
-import type { Logger } from '../../platform/logger.ts'
+import type { Clock } from '../../../lib/clock.ts'
+import type { Logger } from '../../../platform/logger.ts'
 import { RunStopped } from './run.ts'
 import type { Transitions } from './transitions.ts'
 

@@ -1,7 +1,7 @@
-import type { Database, Statement } from '../../platform/database/database.ts'
-import { maxChunkUnits } from './output-statement.ts'
+import type { Database, Statement } from '../../../platform/database/database.ts'
+import { maxChunkUnits } from '../output/output-statement.ts'
 import type { TaskPosition } from './task-cursor.ts'
-import { parseTask } from './task-json.ts'
+import { parseTask } from '../engine/task-json.ts'
 import type { TaskEventRecord, TaskRow } from './task-messages.ts'
 import type { TaskHead, TaskRows } from './task-stream-state.ts'
 

@@ -1,6 +1,6 @@
-import type { Clock } from '../../lib/clock.ts'
-import type { Dispatch } from '../../platform/dispatch/dispatch.ts'
-import type { Logger } from '../../platform/logger.ts'
+import type { Clock } from '../../../lib/clock.ts'
+import type { Dispatch } from '../../../platform/dispatch/dispatch.ts'
+import type { Logger } from '../../../platform/logger.ts'
 import type { Announcer } from './announcer.ts'
 import type { Transitions } from './transitions.ts'
 

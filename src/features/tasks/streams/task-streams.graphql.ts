@@ -1,10 +1,10 @@
-import { builder } from '../../graphql/builder.ts'
-import { requireViewer } from '../accounts/viewer.ts'
-import { AgentRef } from '../agents/agent.graphql.ts'
-import { WorkspaceRef } from '../workspaces/workspace.graphql.ts'
+import { builder } from '../../../graphql/builder.ts'
+import { requireViewer } from '../../accounts/viewer.ts'
+import { AgentRef } from '../../agents/agent.graphql.ts'
+import { WorkspaceRef } from '../../workspaces/workspace.graphql.ts'
 import type { TaskStreamItem, WorkspaceFeedItem } from './stream-items.ts'
-import { TaskEventRef } from './task-event.graphql.ts'
-import { TaskRef, TaskStatusRef } from './task.graphql.ts'
+import { TaskEventRef } from '../task-event.graphql.ts'
+import { TaskRef, TaskStatusRef } from '../task.graphql.ts'
 
 type Item<Kind extends TaskStreamItem['kind']> = Extract<TaskStreamItem, { kind: Kind }>
 

@@ -1,5 +1,5 @@
-import type { Database, Statement } from '../../platform/database/database.ts'
-import { parseTransition } from './task-json.ts'
+import type { Database, Statement } from '../../../platform/database/database.ts'
+import { parseTransition } from '../engine/task-json.ts'
 import type { TaskTransition } from './task-messages.ts'
 
 const maxEventsPerPage = 500

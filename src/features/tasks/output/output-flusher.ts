@@ -1,12 +1,12 @@
-import { fullJitterDelayMs } from '../../lib/backoff.ts'
-import { AppError, ServerBusyError, ServiceUnavailableError } from '../../lib/errors.ts'
-import { sleep } from '../../lib/sleep.ts'
-import type { Database } from '../../platform/database/database.ts'
-import type { Logger } from '../../platform/logger.ts'
+import { fullJitterDelayMs } from '../../../lib/backoff.ts'
+import { AppError, ServerBusyError, ServiceUnavailableError } from '../../../lib/errors.ts'
+import { sleep } from '../../../lib/sleep.ts'
+import type { Database } from '../../../platform/database/database.ts'
+import type { Logger } from '../../../platform/logger.ts'
 import type { OutputBuffer } from './output-buffer.ts'
 import { writeOutput, type OutputWrite } from './output-statement.ts'
-import type { OutputDeltaRecord } from './task-messages.ts'
-import type { TaskPublisher } from './task-publisher.ts'
+import type { OutputDeltaRecord } from '../streams/task-messages.ts'
+import type { TaskPublisher } from '../streams/task-publisher.ts'
 
 /** One run, the text of which is being written. */
 export type OutputRun = {

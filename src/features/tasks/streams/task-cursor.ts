@@ -1,5 +1,5 @@
 import { parse as parseUuid } from 'uuid'
-import { BadUserInputError } from '../../lib/errors.ts'
+import { BadUserInputError } from '../../../lib/errors.ts'
 
 /** How far a reader of one task is: the last event it has, and how much of the output. */
 export type TaskPosition = {

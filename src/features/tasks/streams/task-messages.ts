@@ -1,4 +1,4 @@
-import type { AttemptStatus, Task, TaskEventType, TaskStatus } from '../../generated/prisma/client.ts'
+import type { AttemptStatus, Task, TaskEventType, TaskStatus } from '../../../generated/prisma/client.ts'
 
 /** A task row as the program holds it, without the bytes that nobody outside needs. */
 export type TaskRow = Omit<Task, 'idempotencyHash'>

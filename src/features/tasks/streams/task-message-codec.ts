@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { DependencyFailurePolicy, TaskEventType, TaskStatus } from '../../generated/prisma/enums.ts'
+import { DependencyFailurePolicy, TaskEventType, TaskStatus } from '../../../generated/prisma/enums.ts'
 import type { OutputDeltaRecord, TaskEventRecord, TaskMessage, TaskRow } from './task-messages.ts'
 
 const date = z.string().pipe(z.coerce.date())

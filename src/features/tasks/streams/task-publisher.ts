@@ -1,5 +1,5 @@
-import type { Events } from '../../platform/events/events.ts'
-import type { Logger } from '../../platform/logger.ts'
+import type { Events } from '../../../platform/events/events.ts'
+import type { Logger } from '../../../platform/logger.ts'
 import {
   taskTopic,
   workspaceTopic,

@@ -1,10 +1,10 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import type { Logger } from '../../platform/logger.ts'
-import type { Clock } from '../../lib/clock.ts'
-import { ServerBusyError, ServiceUnavailableError } from '../../lib/errors.ts'
+import type { Logger } from '../../../platform/logger.ts'
+import type { Clock } from '../../../lib/clock.ts'
+import { ServerBusyError, ServiceUnavailableError } from '../../../lib/errors.ts'
 import type { Announcer } from './announcer.ts'
 import type { ClaimedRun } from './task-json.ts'
-import type { OutputDeltaRecord } from './task-messages.ts'
+import type { OutputDeltaRecord } from '../streams/task-messages.ts'
 import type { RunEnd, Transitions } from './transitions.ts'
 
 /**

@@ -1,4 +1,4 @@
-import type { Database, Statement } from '../../platform/database/database.ts'
+import type { Database, Statement } from '../../../platform/database/database.ts'
 
 /** The longest text of one chunk row, in UTF-16 units. Reading on from an offset relies on it. */
 export const maxChunkUnits = 16 * 1024

@@ -1,5 +1,5 @@
 import { createTextCleaner } from './output-text.ts'
-import type { OutputDeltaRecord } from './task-messages.ts'
+import type { OutputDeltaRecord } from '../streams/task-messages.ts'
 
 /** The text of one run: what is in rows, and what waits to be. */
 export interface OutputBuffer {

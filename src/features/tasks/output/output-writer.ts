@@ -1,4 +1,4 @@
-import { AppError } from '../../lib/errors.ts'
+import { AppError } from '../../../lib/errors.ts'
 import { createOutputBuffer, type FinishedOutput } from './output-buffer.ts'
 import { createOutputFlusher, type OutputFlusherDeps, type OutputRun } from './output-flusher.ts'
 

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import type { TaskRow, TaskTransition } from './task-messages.ts'
+import type { TaskRow, TaskTransition } from '../streams/task-messages.ts'
 
 /** What one run needs to know, as it was when the task was claimed. */
 export type ClaimedRun = {

@@ -1,5 +1,5 @@
-import type { Clock } from '../../lib/clock.ts'
-import { interruptible } from '../../lib/interruptible.ts'
+import type { Clock } from '../../../lib/clock.ts'
+import { interruptible } from '../../../lib/interruptible.ts'
 import { shuttingDown, type TopicHub, type TopicSignal, type TopicSubscriber } from './topic-hub.ts'
 
 /** One reader of a log that is kept in rows and announced by messages. It knows its position, and moves on with each call. */

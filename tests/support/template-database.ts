@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { existsSync } from 'node:fs'
-import { cp, mkdir, mkdtemp, readdir, readFile, rename, rm, statfs } from 'node:fs/promises'
+import { cp, mkdir, mkdtemp, readdir, readFile, rename, rm, stat, statfs } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -103,9 +103,19 @@ async function fingerprint(): Promise<string> {
   return hash.digest('hex').slice(0, 16)
 }
 
+/** A template that is younger may be another working tree's, which shares the modules and is on another migration. */
+const outdatedAfterMs = 24 * 60 * 60 * 1_000
+
 async function removeOutdated(): Promise<void> {
   await mkdir(cacheFolder, { recursive: true })
   for (const name of await readdir(cacheFolder)) {
-    if (name.startsWith('template-')) await rm(join(cacheFolder, name), { recursive: true, force: true })
+    const path = join(cacheFolder, name)
+    const isOutdated = name.startsWith('template-') && (await ageMs(path)) > outdatedAfterMs
+    if (isOutdated) await rm(path, { recursive: true, force: true })
   }
+}
+
+async function ageMs(path: string): Promise<number> {
+  const { mtimeMs } = await stat(path)
+  return Date.now() - mtimeMs
 }

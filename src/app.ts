@@ -39,7 +39,10 @@ import { loadOrCreateSecret } from './platform/secret-file.ts'
 export interface App extends AsyncDisposable {
   readonly url: string
   readonly services: Services
-  /** Stops taking work, lets running tasks end within the grace, gives the rest back, and releases everything. */
+  /**
+   * Stops taking work, lets running tasks end within the grace, gives the rest back, and releases everything. Takes SHUTDOWN_GRACE_MS and
+   * 14 s at most, also when PostgreSQL or Redis hangs: then it rejects, and what it could not release is left to the end of the process.
+   */
   close(): Promise<void>
 }
 
@@ -59,6 +62,8 @@ export type AppOverrides = {
 
 /** How long requests may go on once the server stops; subscribers are sent away at once, to come back elsewhere. */
 const httpGraceMs = 5_000
+/** What stopping may take beside the grace for running tasks: goodbyes to clients (6 s), giving tasks back (6 s), and closing connections. */
+const closeLimitMs = 14_000
 
 /** What everything is built from. */
 type Basics = {
@@ -93,9 +98,14 @@ export async function startApp(config: Config, overrides: Partial<AppOverrides> 
     const services = await createServices(basics, platform, tasks)
     await startWork(basics, platform, tasks)
     const url = await serve(basics, services)
-    return { url, services, close: () => cleanup.run(), [Symbol.asyncDispose]: () => cleanup.run() }
+    const close = (): Promise<void> => cleanup.run(config.shutdownGraceMs + closeLimitMs)
+    return { url, services, close, [Symbol.asyncDispose]: close }
   } catch (error) {
-    await cleanup.run()
+    await cleanup
+      .run(closeLimitMs)
+      .catch((failure: unknown) =>
+        basics.logger.error({ err: failure }, 'not everything was released after a failed start'),
+      )
     throw error
   }
 }

@@ -14,7 +14,13 @@ async function main(): Promise<void> {
   printWelcome(app, config)
   const signal = await terminated()
   logger.info({ signal, graceMs: config.shutdownGraceMs }, 'shutting down')
-  await app.close()
+  try {
+    await app.close()
+  } catch (error) {
+    // A connection that hangs would keep the process alive for as long as it likes.
+    logger.error({ err: error }, 'not everything could be released')
+    process.exit(1)
+  }
   logger.info('bye')
 }
 

@@ -21,3 +21,20 @@ test('goes on after a release that fails, and says which did', async () => {
   await expect(cleanup.run()).rejects.toThrow('releasing worker failed')
   expect(released).toEqual(['database'])
 })
+
+test('waits for no release for longer than the limit, begins the others, and says which were not done', async () => {
+  const begun: string[] = []
+  const cleanup = createCleanup()
+  cleanup.add('database', () => {
+    begun.push('database')
+    return new Promise<void>(() => undefined)
+  })
+  cleanup.add('worker', () => {
+    begun.push('worker')
+    return new Promise<void>(() => undefined)
+  })
+  cleanup.add('server', () => void begun.push('server'))
+
+  await expect(cleanup.run(50)).rejects.toThrow(/^releasing worker failed; releasing database failed$/)
+  expect(begun).toEqual(['server', 'worker', 'database'])
+})

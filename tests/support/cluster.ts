@@ -1,3 +1,4 @@
+import { createCleanup } from '../../src/lib/cleanup.ts'
 import { findPostgres, startPostgresServer, type PostgresServer } from './postgres-server.ts'
 import { findRedis, startRedisServer, type RedisTestServer } from './redis-server.ts'
 import { createGraphQLClient, type GraphQLClient } from './graphql-client.ts'
@@ -9,10 +10,14 @@ export interface Cluster extends AsyncDisposable {
   readonly databaseUrl: string
   readonly redis: RedisTestServer
   readonly apis: readonly Member[]
-  readonly workers: readonly ServerProcess[]
+  readonly workers: readonly Member[]
   /** The worker that is running the task, by what it has logged. */
-  workerOf(taskId: string): ServerProcess
+  workerOf(taskId: string): Member
+  /** Starts one more process; it ends with the cluster. */
+  start(role: Role): Promise<Member>
 }
+
+export type Role = 'api' | 'worker'
 
 export type Member = ServerProcess & { client: GraphQLClient }
 
@@ -34,17 +39,14 @@ export async function startCluster(
   programs: { postgres: string; redis: string },
   { apis = 2, workers = 2, env = {} }: ClusterOptions = {},
 ): Promise<Cluster> {
-  const started: AsyncDisposable[] = []
-  const stopAll = async (): Promise<void> => {
-    for (const one of started.toReversed()) await one[Symbol.asyncDispose]()
-  }
-  const keep = <One extends AsyncDisposable>(one: One): One => {
-    started.push(one)
+  const started = createCleanup()
+  const keep = <One extends AsyncDisposable>(name: string, one: One): One => {
+    started.add(name, async () => one[Symbol.asyncDispose]())
     return one
   }
   try {
-    const postgres = keep(await startPostgresServer(programs.postgres))
-    const redis = keep(await startRedisServer(programs.redis))
+    const postgres = keep('PostgreSQL', await startPostgresServer(programs.postgres))
+    const redis = keep('Redis', await startRedisServer(programs.redis))
     const databaseUrl = await postgres.createDatabase()
     const shared = {
       DATABASE_URL: databaseUrl,
@@ -53,30 +55,38 @@ export async function startCluster(
       LOG_LEVEL: 'debug',
       ...env,
     }
-    const start = async (role: 'api' | 'worker'): Promise<ServerProcess> =>
-      keep(await startServerProcess({ ...shared, MONK_ROLES: role }))
-    // All at once, so that they meet over the migrations and the keys.
-    const [apiProcesses, workerProcesses] = await Promise.all([
-      Promise.all(Array.from({ length: apis }, () => start('api'))),
-      Promise.all(Array.from({ length: workers }, () => start('worker'))),
-    ])
+    const start = async (role: Role): Promise<Member> => {
+      const server = keep(`a process (${role})`, await startServerProcess({ ...shared, MONK_ROLES: role }))
+      return { ...server, client: createGraphQLClient(server.url) }
+    }
+    // All at once, so that they meet over the migrations and the keys. All are waited for, also when one fails: who starts later must end, too.
+    const roles: Role[] = [...Array<Role>(apis).fill('api'), ...Array<Role>(workers).fill('worker')]
+    const members = fulfilled(await Promise.allSettled(roles.map(start)))
+    const workerProcesses = members.slice(apis)
     return {
       postgres,
       databaseUrl,
       redis,
-      apis: apiProcesses.map((api) => ({ ...api, client: createGraphQLClient(api.url) })),
+      apis: members.slice(0, apis),
       workers: workerProcesses,
       workerOf(taskId) {
         const running = workerProcesses.find((worker) => runs(worker.output(), taskId))
         if (running === undefined) throw new Error(`no worker has said that it runs ${taskId}`)
         return running
       },
-      [Symbol.asyncDispose]: stopAll,
+      start,
+      [Symbol.asyncDispose]: () => started.run(),
     }
   } catch (error) {
-    await stopAll()
+    await started.run()
     throw error
   }
+}
+
+function fulfilled<Value>(results: readonly PromiseSettledResult<Value>[]): Value[] {
+  const failures = results.filter((result) => result.status === 'rejected').map(({ reason }) => String(reason))
+  if (failures.length > 0) throw new Error(failures.join('\n'))
+  return results.filter((result) => result.status === 'fulfilled').map(({ value }) => value)
 }
 
 function runs(output: string, taskId: string): boolean {

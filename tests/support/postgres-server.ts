@@ -17,6 +17,9 @@ export interface PostgresServer extends AsyncDisposable {
   createDatabase(): Promise<string>
   /** Stops it as a crash would (`immediate`) or cleanly, and starts it again on the same port. */
   restart(mode: 'immediate' | 'fast'): Promise<void>
+  /** SIGSTOP for all of its processes: connections stay and are accepted, and nothing answers. */
+  freeze(): Promise<void>
+  thaw(): Promise<void>
 }
 
 /**
@@ -42,6 +45,15 @@ export function findPostgres(): string | null {
 
 export async function startPostgresServer(programs: string): Promise<PostgresServer> {
   const folder = await mkdtemp(join(tmpdir(), 'monk-postgres-'))
+  try {
+    return await startIn(folder, programs)
+  } catch (error) {
+    await rm(folder, removing)
+    throw error
+  }
+}
+
+async function startIn(folder: string, programs: string): Promise<PostgresServer> {
   const owner = await unprivilegedUser()
   if (owner) await chown(folder, owner.uid, owner.gid)
   const data = join(folder, 'data')
@@ -59,23 +71,35 @@ export async function startPostgresServer(programs: string): Promise<PostgresSer
     port,
     unix_socket_directories: '',
     fsync: 'off',
-    max_connections: 60,
+    max_connections: 100,
   }
   const flags = Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`])
 
-  function launch(): { stop(signal: NodeJS.Signals): Promise<void> } {
+  async function launch(): Promise<Launched> {
     const child = spawn(join(programs, 'postgres'), ['-D', data, ...flags], { ...options, stdio: 'ignore' })
     const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()))
-    return {
+    const launched: Launched = {
+      async signalAll(name) {
+        if (child.pid === undefined || child.exitCode !== null) return
+        // First the one that starts the others, so that none is missed.
+        child.kill(name)
+        for (const pid of await childrenOf(child.pid)) kill(pid, name)
+      },
       async stop(signal) {
         child.kill(signal)
         await exited
       },
     }
+    try {
+      await untilReady(urlOf('postgres'))
+      return launched
+    } catch (error) {
+      await launched.stop('SIGQUIT')
+      throw error
+    }
   }
 
-  let server = launch()
-  await untilReady(urlOf('postgres'))
+  let server = await launch()
   let databases = 0
   return {
     url: urlOf('postgres'),
@@ -86,21 +110,44 @@ export async function startPostgresServer(programs: string): Promise<PostgresSer
     },
     async restart(mode) {
       await server.stop(mode === 'fast' ? 'SIGINT' : 'SIGQUIT')
-      server = launch()
-      await untilReady(urlOf('postgres'))
+      server = await launch()
     },
+    freeze: () => server.signalAll('SIGSTOP'),
+    thaw: () => server.signalAll('SIGCONT'),
     async [Symbol.asyncDispose]() {
+      await server.signalAll('SIGCONT')
       await server.stop('SIGQUIT')
-      await rm(folder, { recursive: true, force: true })
+      await rm(folder, removing)
     },
   }
 }
+
+type Launched = { signalAll(name: NodeJS.Signals): Promise<void>; stop(signal: NodeJS.Signals): Promise<void> }
+
+// What initdb or a server was killed in the middle of may still be writing.
+const removing = { recursive: true, force: true, maxRetries: 10 }
 
 // PostgreSQL refuses to run as root; containers and CI often are.
 async function unprivilegedUser(): Promise<{ uid: number; gid: number } | null> {
   if (userInfo().uid !== 0) return null
   const id = async (flag: string): Promise<number> => Number((await run('id', [flag, 'postgres'])).stdout)
   return { uid: await id('-u'), gid: await id('-g') }
+}
+
+async function childrenOf(parent: number): Promise<number[]> {
+  const { stdout } = await run('ps', ['-A', '-o', 'pid=,ppid='])
+  return stdout
+    .split('\n')
+    .map((line) => line.trim().split(/\s+/).map(Number))
+    .flatMap(([pid, ppid]) => (pid !== undefined && ppid === parent ? [pid] : []))
+}
+
+function kill(pid: number, name: NodeJS.Signals): void {
+  try {
+    process.kill(pid, name)
+  } catch {
+    // It has ended meanwhile.
+  }
 }
 
 async function freePort(): Promise<number> {

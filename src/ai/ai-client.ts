@@ -1,12 +1,13 @@
 import type { Clock } from '../lib/clock.ts'
 import type { NewId } from '../lib/ids.ts'
 import type { Logger } from '../platform/logger.ts'
+import { composeGates, type AttemptGate } from './admission.ts'
 import { AiError } from './ai-error.ts'
 import { runChain } from './chain.ts'
 import { createConnectionWatch } from './connection-watch.ts'
 import { createDemoProvider, demoModelName, demoProviderName, demoTokenDelayMs } from './demo-provider.ts'
 import { createEndpointMemory } from './endpoint-memory.ts'
-import type { AiEvent, ModelName, ModelRequest } from './model-call.ts'
+import type { AiEvent, CallScope, ModelName, ModelRequest } from './model-call.ts'
 import { createModelDirectory, type ModelDirectory, type ResolvedModel } from './model-directory.ts'
 import { createOutputSchemas, type OutputSchema } from './output-schema.ts'
 import { createPricing, type ModelPrice } from './pricing.ts'
@@ -21,7 +22,7 @@ export interface AiClient {
    * error has what was shown and what it cost. (Leaving the iteration early closes the connection too, but nobody hears
    * of the costs.)
    */
-  stream(request: ModelRequest, options: { signal: AbortSignal }): AsyncIterable<AiEvent>
+  stream(request: ModelRequest, options: CallOptions): AsyncIterable<AiEvent>
   /**
    * What models would be asked for these names; the default ones for an empty list. Throws BadUserInputError for an
    * unknown provider or alias, its field being `field` (default `models`) and the index.
@@ -34,6 +35,12 @@ export interface AiClient {
   compileOutputSchema(schema: unknown, field?: string): OutputSchema
   /** Aborts the calls that run; later ones fail at once. */
   close(): Promise<void>
+}
+
+export type CallOptions = {
+  signal: AbortSignal
+  /** Whose limits and budgets count; none by default. */
+  scopes?: readonly CallScope[]
 }
 
 export type AiClientOptions = {
@@ -53,6 +60,8 @@ export type AiClientOptions = {
   prices?: Readonly<Record<ModelName, ModelPrice>>
   /** Between two tokens of the demo. */
   demoTokenDelayMs?: number
+  /** What decides, in this order, whether a call upstream may be made: see AttemptGate. */
+  gates?: readonly AttemptGate[]
   clock: Clock
   newId: NewId
   /** In [0, 1). */
@@ -86,11 +95,12 @@ export function createAiClient(options: AiClientOptions): AiClient {
   })
   const memory = createEndpointMemory()
   const connections = createConnectionWatch()
-  const chainDeps = { clock, newId, random, logger, pricing, memory, connections }
+  const gate = composeGates(options.gates ?? [], { logger })
+  const chainDeps = { clock, newId, random, logger, pricing, memory, connections, gate }
   const calls = new Set<AbortController>()
   let isClosed = false
 
-  async function* stream(request: ModelRequest, { signal }: { signal: AbortSignal }): AsyncGenerator<AiEvent> {
+  async function* stream(request: ModelRequest, { signal, scopes = [] }: CallOptions): AsyncGenerator<AiEvent> {
     const call = new AbortController()
     const abort = (): void => call.abort(signal.reason)
     if (signal.aborted) abort()
@@ -103,7 +113,7 @@ export function createAiClient(options: AiClientOptions): AiClient {
         return provider === undefined ? [] : [{ model, provider, timeouts: timeoutsOf(model) }]
       })
       const outputSchema = request.outputSchema === null ? null : outputSchemas.compile(request.outputSchema)
-      yield* runChain(chainDeps, { hops, request, outputSchema, signal: call.signal })
+      yield* runChain(chainDeps, { hops, request, outputSchema, scopes, signal: call.signal })
     } finally {
       signal.removeEventListener('abort', abort)
       calls.delete(call)

@@ -1,4 +1,4 @@
-import { AppError } from '../lib/errors.ts'
+import { AppError, type ErrorCode } from '../lib/errors.ts'
 import type { FailureOutcome, UpstreamAttempt } from './model-call.ts'
 
 /**
@@ -10,7 +10,7 @@ export type AiErrorOptions = {
   kind: AiErrorKind
   /** Whether the same call, made later, may well succeed. */
   retryable: boolean
-  /** When the provider said that it may be asked again; null: it did not say. */
+  /** When it may be asked again, as the provider or the limit said; null: it did not say. */
   retryAfterMs: number | null
   /** The text that the caller has seen of the latest run that produced any; '' when none did. */
   partialText: string
@@ -19,7 +19,11 @@ export type AiErrorOptions = {
   cause?: unknown
 }
 
-/** No model gave an answer. The message names each model asked and what it failed with. */
+/**
+ * No model gave an answer: MODEL_FAILED, or, when the caller's own limits said so before anything was sent, RATE_LIMITED
+ * or BUDGET_EXCEEDED. The message names each model asked
+ * and what it failed with.
+ */
 export class AiError extends AppError {
   readonly kind: AiErrorKind
   readonly retryable: boolean
@@ -29,7 +33,7 @@ export class AiError extends AppError {
 
   constructor(message: string, options: AiErrorOptions) {
     const { kind, retryable, retryAfterMs, partialText, attempts, cause } = options
-    super('MODEL_FAILED', message, { details: { kind, retryable, retryAfterMs }, cause })
+    super(codeOf(kind), message, { details: { kind, retryable, retryAfterMs }, cause })
     this.name = 'AiError'
     this.kind = kind
     this.retryable = retryable
@@ -37,4 +41,9 @@ export class AiError extends AppError {
     this.partialText = partialText
     this.attempts = attempts
   }
+}
+
+function codeOf(kind: AiErrorKind): ErrorCode {
+  if (kind === 'rate_limit_exceeded') return 'RATE_LIMITED'
+  return kind === 'budget_exceeded' ? 'BUDGET_EXCEEDED' : 'MODEL_FAILED'
 }

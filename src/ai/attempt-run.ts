@@ -95,6 +95,11 @@ export function endBroken(
   return finish(run, failed(isLearned ? { ...failure, outcome: 'option_refused' } : failure))
 }
 
+/** The iteration was left in the middle of it. */
+export function endAbandoned(run: AttemptRun): AttemptResult {
+  return finish(run, failed(failureOf('aborted', 'the caller left')))
+}
+
 function endOfBody({ received, options }: AttemptRun): End {
   const { finishReason, refusal, malformedChunks } = received
   if (finishReason === null) {

@@ -2,7 +2,7 @@ import { chatBody } from './chat-body.ts'
 import { readChatStream } from './chat-stream.ts'
 import { requestIdOf } from './classifier.ts'
 import { requestIdHeader } from './connection-watch.ts'
-import { endBroken, endComplete, startRun } from './attempt-run.ts'
+import { endAbandoned, endBroken, endComplete, startRun } from './attempt-run.ts'
 import type { AttemptDeps, AttemptOptions, AttemptResult, AttemptRun } from './attempt-run.ts'
 import { createWatchdog } from './watchdog.ts'
 
@@ -13,7 +13,7 @@ export interface Attempt {
    * result, not an exception. The connection is closed by then, also when the iteration is left early.
    */
   texts(): AsyncGenerator<string, void, undefined>
-  /** How it ended; to be asked once `texts` has come to its end. */
+  /** How it ended; to be asked once `texts` has come to its end or was left. */
   result(): AttemptResult
 }
 
@@ -45,6 +45,7 @@ export function createAttempt(deps: AttemptDeps, options: AttemptOptions): Attem
       forget()
       watchdog.stop()
       signal.removeEventListener('abort', close)
+      result ??= endAbandoned(run)
       // An abort costs 0.2 ms (two DOMExceptions with their stacks): not when the body was read to its end.
       if (!isRead) close()
     }

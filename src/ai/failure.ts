@@ -50,6 +50,12 @@ export const failureRules: Readonly<Record<FailureOutcome, { action: FailureActi
   answer_too_large: { action: 'terminal', retryable: false },
   deadline_exceeded: { action: 'terminal', retryable: true },
   aborted: { action: 'terminal', retryable: false },
+  // Said by a gate before anything was sent: see admission.ts.
+  breaker_open: { action: 'next_hop', retryable: true },
+  cooling_down: { action: 'next_hop', retryable: true },
+  provider_limited: { action: 'next_hop', retryable: true },
+  rate_limit_exceeded: { action: 'terminal', retryable: true },
+  budget_exceeded: { action: 'terminal', retryable: false },
 }
 
 /** Thrown inside an attempt when the stream itself says that it failed. Never leaves the library. */

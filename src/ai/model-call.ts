@@ -23,6 +23,12 @@ export type ModelRequest = {
   onInterrupt: OnInterrupt
 }
 
+/** Requests and tokens in a minute; null: no limit. */
+export type RateLimit = { requestsPerMinute: number | null; tokensPerMinute: number | null }
+
+/** Somebody a call is made for: what it uses counts against their limits and budgets. The library knows only the names. */
+export type CallScope = { readonly kind: 'workspace' | 'agent'; readonly id: string; readonly rateLimit: RateLimit }
+
 /** What a call says while it runs, in this order: (started delta*)+ finished. */
 export type AiEvent =
   /**
@@ -91,7 +97,10 @@ export type UpstreamAttempt = {
   at: Date
 }
 
-/** Every way in which a call of a provider can fail. What follows from each is in failure.ts. */
+/**
+ * Every way in which a call of a provider can fail, or not be made at all (the last five). What follows from each is in
+ * failure.ts.
+ */
 export const failureOutcomes = [
   'rate_limited',
   'server_error',
@@ -117,6 +126,11 @@ export const failureOutcomes = [
   'answer_too_large',
   'deadline_exceeded',
   'aborted',
+  'breaker_open',
+  'cooling_down',
+  'provider_limited',
+  'rate_limit_exceeded',
+  'budget_exceeded',
 ] as const
 
 export type FailureOutcome = (typeof failureOutcomes)[number]

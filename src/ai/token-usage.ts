@@ -12,9 +12,8 @@ export function countUsage(
   spoken: { messages: readonly ChatMessage[]; output: string },
 ): CountedUsage {
   if (reported !== null) return { ...reported, estimated: false }
-  const inputBytes = spoken.messages.reduce((sum, { content }) => sum + Buffer.byteLength(content), 0)
   return {
-    inputTokens: estimateTokens(inputBytes),
+    inputTokens: estimateInputTokens(spoken.messages),
     cachedInputTokens: 0,
     outputTokens: estimateTokens(Buffer.byteLength(spoken.output)),
     reasoningTokens: 0,
@@ -23,6 +22,10 @@ export function countUsage(
 }
 
 const bytesPerToken = 4
+
+export function estimateInputTokens(messages: readonly ChatMessage[]): number {
+  return estimateTokens(messages.reduce((sum, { content }) => sum + Buffer.byteLength(content), 0))
+}
 
 export function estimateTokens(utf8Bytes: number): number {
   return Math.ceil(utf8Bytes / bytesPerToken)

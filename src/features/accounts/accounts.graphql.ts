@@ -4,8 +4,8 @@ import type { GraphQLContext } from '../../graphql/context.ts'
 import { BadUserInputError } from '../../lib/errors.ts'
 import type { SessionTokens } from './accounts.ts'
 import type { ClientInfo } from './client-info.ts'
-import { requireViewer } from './viewer.ts'
-import { liveSessions, visibleUser } from './visible-rows.ts'
+import { requireSession, requireViewer } from './viewer.ts'
+import { liveSessions, visibleSession, visibleUser } from './visible-rows.ts'
 
 const UserRoleRef = builder.enumType('UserRole', {
   description: 'What somebody may do on this server.',
@@ -33,7 +33,7 @@ builder.prismaNode('Session', {
     'What logIn or signUp opened: one device or program. It ends after 7 days without a refresh, and on logOut.',
   id: { field: 'id' },
   nullable: true,
-  findUnique: (id, { viewer }) => ({ id, userId: requireViewer(viewer).userId }),
+  findUnique: (id, { viewer }) => visibleSession(id, requireViewer(viewer)),
   fields: (t) => ({
     current: t.boolean({
       description: 'Whether this request belongs to it.',
@@ -162,7 +162,7 @@ builder.mutationFields((t) => ({
     type: LogOutPayload,
     description: 'Ends the session of this request: its tokens are refused from now on.',
     resolve: async (_root, _args, context) => {
-      await context.services.accounts.logOut(requireViewer(context.viewer), clientInfo(context))
+      await context.services.accounts.logOut(requireSession(context.viewer), clientInfo(context))
       return { ok: true }
     },
   }),

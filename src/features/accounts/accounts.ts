@@ -8,6 +8,7 @@ import type { Logger } from '../../platform/logger.ts'
 import { createAccessTokens } from './access-tokens.ts'
 import { authError } from './auth-errors.ts'
 import type { ClientInfo } from './client-info.ts'
+import { createCsrfSignatures, type CsrfSignatures } from './csrf-signatures.ts'
 import type { FirstAdminPolicy } from './first-admin.ts'
 import { createHashSlots } from './hash-slots.ts'
 import { openKeyRows } from './key-rows.ts'
@@ -19,7 +20,7 @@ import { createPasswords } from './passwords.ts'
 import { createRefreshSession } from './refresh-session.ts'
 import { createSessionCheck } from './session-check.ts'
 import { createSignUp, type SignUpInput } from './sign-up.ts'
-import type { Viewer } from './viewer.ts'
+import type { SessionViewer, Viewer } from './viewer.ts'
 import { liveSessions } from './visible-rows.ts'
 
 /**
@@ -36,7 +37,7 @@ export interface Accounts {
   /** Exchanges a refresh token for the next one; see RefreshSession. Throws UnauthenticatedError. */
   refreshSession(refreshToken: string, client: ClientInfo): Promise<SessionTokens>
   /** Ends the viewer's session: this process refuses its tokens at once, others within 30 s. */
-  logOut(viewer: Viewer, client: ClientInfo): Promise<void>
+  logOut(viewer: SessionViewer, client: ClientInfo): Promise<void>
   /**
    * Who presents this access token, and until when it is good. Throws UnauthenticatedError when it or its session is not
    * valid (any more).
@@ -46,6 +47,8 @@ export interface Accounts {
   viewerUser(viewer: Viewer): Promise<User>
   /** The viewer's sessions that live, the newest first. */
   sessions(viewer: Viewer): Promise<Session[]>
+  /** Signs what the double submit of cookie mode compares. */
+  readonly csrf: CsrfSignatures
   /** The document of `/.well-known/jwks.json`. */
   jwks(): Promise<JSONWebKeySet>
   /** Stops reading the keys. */
@@ -125,6 +128,7 @@ export async function createAccounts(deps: AccountsDeps): Promise<Accounts> {
       const { where, orderBy } = liveSessions(clock.now())
       return db.prisma.session.findMany({ where: { ...where, userId }, orderBy })
     },
+    csrf: createCsrfSignatures({ keys }),
     jwks: () => accessTokens.jwks(),
     close: () => keys.close(),
   }

@@ -3,7 +3,7 @@ import type { KeyRow, Prisma } from '../../generated/prisma/client.ts'
 import type { KeyEncryption } from './key-encryption.ts'
 
 /** The purposes that are in use so far; their keys are made at the first start. */
-export const keyPurposes = ['JWT_SIGNING', 'REFRESH', 'PEPPER'] as const
+export const keyPurposes = ['JWT_SIGNING', 'CSRF', 'REFRESH', 'PEPPER'] as const
 export type KeyPurpose = (typeof keyPurposes)[number]
 
 type KeyState = 'NEXT' | 'CURRENT' | 'RETIRING'

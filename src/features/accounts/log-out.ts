@@ -4,13 +4,13 @@ import type { Database } from '../../platform/database/database.ts'
 import { recordAudit } from '../audit/audit.ts'
 import type { ClientInfo } from './client-info.ts'
 import type { SessionCheck } from './session-check.ts'
-import type { Viewer } from './viewer.ts'
+import type { SessionViewer } from './viewer.ts'
 
 export type LogOutDeps = { db: Database; clock: Clock; newId: NewId; sessionCheck: SessionCheck }
 
 /** Ends the viewer's session. */
 export function createLogOut({ db, clock, newId, sessionCheck }: LogOutDeps) {
-  return async ({ userId, sessionId }: Viewer, client: ClientInfo): Promise<void> => {
+  return async ({ userId, sessionId }: SessionViewer, client: ClientInfo): Promise<void> => {
     const at = clock.now()
     const auditId = newId()
     await db.transaction(async (tx) => {

@@ -1,10 +1,15 @@
 import type { Prisma } from '../../generated/prisma/client.ts'
+import { workspacesOf } from '../workspaces/visible-workspaces.ts'
 import type { Viewer } from './viewer.ts'
 
 /** The user with this id, when it is the viewer or shares a workspace with them. */
-export function visibleUser(id: string, { userId }: Viewer): Prisma.UserWhereUniqueInput {
-  const sharesWorkspace = { memberships: { some: { workspace: { members: { some: { userId } } } } } }
-  return { id, OR: [{ id: userId }, sharesWorkspace] }
+export function visibleUser(id: string, viewer: Viewer): Prisma.UserWhereUniqueInput {
+  return { id, OR: [{ id: viewer.userId }, { memberships: { some: { workspace: workspacesOf(viewer) } } }] }
+}
+
+/** The session with this id, when it is one of the viewer's; an API key has none. */
+export function visibleSession(id: string, { userId, apiKey }: Viewer): Prisma.SessionWhereUniqueInput {
+  return apiKey === undefined ? { id, userId } : { id, userId: { in: [] } }
 }
 
 /** Sessions that can still be used, the newest first. */

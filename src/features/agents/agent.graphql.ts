@@ -3,6 +3,7 @@ import { builder } from '../../graphql/builder.ts'
 import { inOrder } from '../../graphql/in-order.ts'
 import { UsageRef } from '../usage/usage.graphql.ts'
 import { feedHeadsFirst } from '../workspaces/feed-order.graphql.ts'
+import { workspacesOf } from '../workspaces/visible-workspaces.ts'
 import { recentTasks, type AgentStats } from './agent-stats.ts'
 
 const AgentStatusRef = builder.enumType('AgentStatus', {
@@ -108,7 +109,7 @@ builder.nodeRef(AgentRef, {
   id: { resolve: ({ id }: Agent) => id },
   loadManyWithoutCache: async (ids: string[], { viewer, services }) => {
     if (viewer === null) return ids.map(() => null)
-    const where = { id: { in: ids }, workspace: { members: { some: { userId: viewer.userId } } } }
+    const where = { id: { in: ids }, workspace: workspacesOf(viewer) }
     return inOrder(ids, await services.db.prisma.agent.findMany({ where }))
   },
 })

@@ -6,6 +6,7 @@ import { originOf } from '../../graphql/origin-of.ts'
 import { parsePageArguments, type PageArguments } from '../../lib/keyset-page.ts'
 import { requireViewer } from '../accounts/viewer.ts'
 import { feedHeadsFirst } from '../workspaces/feed-order.graphql.ts'
+import { workspacesOf } from '../workspaces/visible-workspaces.ts'
 import { WorkspaceRef } from '../workspaces/workspace.graphql.ts'
 import { AgentInput, CreateAgentInput, UpdateAgentInput } from './agent-inputs.graphql.ts'
 import { AgentRef } from './agent.graphql.ts'
@@ -39,8 +40,7 @@ builder.queryFields((t) => ({
     description: 'An agent; null when it does not exist or is not yours.',
     args: { id: t.arg.globalID({ for: AgentRef, required: true, description: 'Which agent.' }) },
     resolve: (query, _root, { id }, { viewer, services }) => {
-      const { userId } = requireViewer(viewer)
-      const where = { id: id.id, workspace: { members: { some: { userId } } } }
+      const where = { id: id.id, workspace: workspacesOf(requireViewer(viewer)) }
       return services.db.prisma.agent.findFirst({ ...query, where })
     },
   }),

@@ -8,6 +8,7 @@ import type { Viewer } from '../accounts/viewer.ts'
 import { recordAudit, type AuditAction } from '../audit/audit.ts'
 import { unknownOrigin, type RequestOrigin } from '../audit/request-origin.ts'
 import type { WorkspaceAccess } from '../workspaces/access.ts'
+import { workspacesOf } from '../workspaces/visible-workspaces.ts'
 import { changeAgent } from './agent-changes.ts'
 import { archived, notChanged } from './agent-conflicts.ts'
 import { createAgentSchemas, type AgentFields } from './agent-definition.ts'
@@ -57,7 +58,7 @@ export function createAgents(deps: AgentsDeps): Agents {
   const schemas = createAgentSchemas(deps)
 
   async function requireAgent(viewer: Viewer, agentId: string): Promise<Agent> {
-    const where = { id: agentId, workspace: { members: { some: { userId: viewer.userId } } } }
+    const where = { id: agentId, workspace: workspacesOf(viewer) }
     const agent = await db.prisma.agent.findFirst({ where })
     if (agent === null) throw new NotFoundError('agent')
     await access.require(viewer, agent.workspaceId, 'MEMBER')

@@ -3,6 +3,7 @@ import { builder } from '../../graphql/builder.ts'
 import { inOrder } from '../../graphql/in-order.ts'
 import { ModelAttemptRef } from '../usage/model-attempt.graphql.ts'
 import { UsageRef } from '../usage/usage.graphql.ts'
+import { workspacesOf } from '../workspaces/visible-workspaces.ts'
 import { statusReason } from './status-reason.ts'
 
 export const TaskStatusRef = builder.enumType('TaskStatus', {
@@ -153,7 +154,7 @@ builder.nodeRef(TaskRef, {
   id: { resolve: ({ id }: Task) => id },
   loadManyWithoutCache: async (ids: string[], { viewer, services }) => {
     if (viewer === null) return ids.map(() => null)
-    const where = { id: { in: ids }, workspace: { members: { some: { userId: viewer.userId } } } }
+    const where = { id: { in: ids }, workspace: workspacesOf(viewer) }
     return inOrder(ids, await services.db.prisma.task.findMany({ where }))
   },
 })

@@ -4,6 +4,7 @@ import { originOf } from '../../graphql/origin-of.ts'
 import { requireViewer } from '../accounts/viewer.ts'
 import { agentLimits } from '../agents/agent-limits.ts'
 import { AgentRef } from '../agents/agent.graphql.ts'
+import { workspacesOf } from '../workspaces/visible-workspaces.ts'
 import { taskLimits } from './new-task.ts'
 import { TaskRef } from './task.graphql.ts'
 
@@ -14,8 +15,7 @@ builder.queryField('task', (t) =>
     description: 'A task; null when it does not exist or is not yours.',
     args: { id: t.arg.globalID({ for: TaskRef, required: true, description: 'Which task.' }) },
     resolve: (query, _root, { id }, { viewer, services }) => {
-      const { userId } = requireViewer(viewer)
-      const where = { id: id.id, workspace: { members: { some: { userId } } } }
+      const where = { id: id.id, workspace: workspacesOf(requireViewer(viewer)) }
       return services.db.prisma.task.findFirst({ ...query, where })
     },
   }),

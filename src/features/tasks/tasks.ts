@@ -12,6 +12,7 @@ import type { Viewer } from '../accounts/viewer.ts'
 import { recordAudit } from '../audit/audit.ts'
 import { unknownOrigin, type RequestOrigin } from '../audit/request-origin.ts'
 import type { WorkspaceAccess } from '../workspaces/access.ts'
+import { workspacesOf } from '../workspaces/visible-workspaces.ts'
 import type { Announcer } from './engine/announcer.ts'
 import { cancelTopic, type CancelMessage } from './engine/cancel-message.ts'
 import { cancelSchema, createTaskSchema, type CreateTaskInput } from './new-task.ts'
@@ -59,7 +60,7 @@ export function createTasks(deps: TasksDeps): Tasks {
 
   async function findAgent(viewer: Viewer, agentId: string): Promise<Agent> {
     const agent = await db.prisma.agent.findFirst({
-      where: { id: agentId, workspace: { members: { some: { userId: viewer.userId } } } },
+      where: { id: agentId, workspace: workspacesOf(viewer) },
     })
     if (agent === null) throw new NotFoundError('agent', { details: { field: 'input.agentId' } })
     await access.require(viewer, agent.workspaceId, 'MEMBER')
@@ -115,7 +116,7 @@ export function createTasks(deps: TasksDeps): Tasks {
     async cancel(viewer, rawInput, origin = unknownOrigin) {
       const { id, reason } = parseInput(cancelSchema, rawInput)
       const task = await db.prisma.task.findFirst({
-        where: { id, workspace: { members: { some: { userId: viewer.userId } } } },
+        where: { id, workspace: workspacesOf(viewer) },
       })
       if (task === null) throw new NotFoundError('task', { details: { field: 'input.id' } })
       await access.require(viewer, task.workspaceId, 'MEMBER')

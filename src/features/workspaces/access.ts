@@ -19,7 +19,7 @@ export interface WorkspaceAccess {
    * at least VIEWER of it. Throws NotFoundError.
    */
   readableWorkspaceId(viewer: Viewer, workspaceId: string | null | undefined): Promise<string>
-  /** The workspace that the viewer got at sign-up. */
+  /** The workspace that is meant when none is named: the personal one, which everybody gets at sign-up; for an API key, its own. */
   personalWorkspaceId(viewer: Viewer): Promise<string>
 }
 
@@ -39,6 +39,8 @@ const personalStatement: Statement = {
 export function createWorkspaceAccess({ db }: { db: Database }): WorkspaceAccess {
   const access: WorkspaceAccess = {
     async require(viewer, workspaceId, role) {
+      const { apiKey } = viewer
+      if (apiKey !== undefined && apiKey.workspaceId !== workspaceId) throw new NotFoundError('workspace')
       const [membership] = await db.query<Membership>(membershipStatement, [workspaceId, viewer.userId], {
         retry: true,
       })
@@ -48,11 +50,14 @@ export function createWorkspaceAccess({ db }: { db: Database }): WorkspaceAccess
     },
 
     async readableWorkspaceId(viewer, workspaceId) {
-      if (workspaceId == null) return access.personalWorkspaceId(viewer)
-      return (await access.require(viewer, workspaceId, 'VIEWER')).workspaceId
+      const id = workspaceId ?? (await access.personalWorkspaceId(viewer))
+      // Nobody can be taken out of their personal workspace, but the maker of a key out of the key's.
+      if (workspaceId == null && viewer.apiKey === undefined) return id
+      return (await access.require(viewer, id, 'VIEWER')).workspaceId
     },
 
     async personalWorkspaceId(viewer) {
+      if (viewer.apiKey !== undefined) return viewer.apiKey.workspaceId
       const [workspace] = await db.query<{ id: string }>(personalStatement, [viewer.userId], { retry: true })
       if (workspace === undefined) throw new NotFoundError('workspace')
       return workspace.id

@@ -4,6 +4,7 @@ import { inOrder } from '../../graphql/in-order.ts'
 import { feedCursor } from '../tasks/streams/task-cursor.ts'
 import { UsageRef } from '../usage/usage.graphql.ts'
 import { feedHeadsFirst } from './feed-order.graphql.ts'
+import { workspacesOf } from './visible-workspaces.ts'
 import type { WorkspaceStats } from './workspace-stats.ts'
 
 export const WorkspaceRoleRef = builder.enumType('WorkspaceRole', {
@@ -72,7 +73,7 @@ builder.nodeRef(WorkspaceRef, {
   id: { resolve: ({ id }: Workspace) => id },
   loadManyWithoutCache: async (ids: string[], { viewer, services }) => {
     if (viewer === null) return ids.map(() => null)
-    const where = { id: { in: ids }, members: { some: { userId: viewer.userId } } }
+    const where = { AND: [{ id: { in: ids } }, workspacesOf(viewer)] }
     return inOrder(ids, await services.db.prisma.workspace.findMany({ where }))
   },
 })
@@ -90,7 +91,7 @@ builder.nodeRef(WorkspaceMemberRef, {
   id: { resolve: ({ id }: WorkspaceMember) => id },
   loadManyWithoutCache: async (ids: string[], { viewer, services }) => {
     if (viewer === null) return ids.map(() => null)
-    const where = { id: { in: ids }, workspace: { members: { some: { userId: viewer.userId } } } }
+    const where = { id: { in: ids }, workspace: workspacesOf(viewer) }
     return inOrder(ids, await services.db.prisma.workspaceMember.findMany({ where }))
   },
 })

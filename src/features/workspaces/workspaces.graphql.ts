@@ -2,6 +2,7 @@ import type { Workspace } from '../../generated/prisma/client.ts'
 import { builder } from '../../graphql/builder.ts'
 import { originOf } from '../../graphql/origin-of.ts'
 import { requireViewer } from '../accounts/viewer.ts'
+import { defaultWorkspaceOf, workspacesOf } from './visible-workspaces.ts'
 import { WorkspaceRef } from './workspace.graphql.ts'
 
 builder.queryField('workspace', (t) =>
@@ -9,11 +10,12 @@ builder.queryField('workspace', (t) =>
     type: WorkspaceRef,
     nullable: true,
     description: 'A workspace of the viewer; null when it does not exist or is not theirs.',
-    args: { id: t.arg.globalID({ for: WorkspaceRef, description: 'Which one; default: the personal one.' }) },
+    args: {
+      id: t.arg.globalID({ for: WorkspaceRef, description: 'Which one; default: the personal one, or the API key’s.' }),
+    },
     resolve: (query, _root, { id }, context) => {
-      const { userId } = requireViewer(context.viewer)
-      const which = id == null ? { personalOfId: userId } : { id: id.id }
-      const where = { ...which, members: { some: { userId } } }
+      const viewer = requireViewer(context.viewer)
+      const where = { AND: [id == null ? defaultWorkspaceOf(viewer) : { id: id.id }, workspacesOf(viewer)] }
       return context.services.db.prisma.workspace.findFirst({ ...query, where })
     },
   }),

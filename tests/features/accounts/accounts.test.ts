@@ -1,4 +1,5 @@
 import { afterAll, describe, expect, test } from 'vitest'
+import { requireSession } from '../../../src/features/accounts/viewer.ts'
 import type { AppError } from '../../../src/lib/errors.ts'
 import { createHash } from 'node:crypto'
 import { startTestDatabase } from '../../support/test-database.ts'
@@ -187,7 +188,7 @@ describe('a session', () => {
     await using elsewhere = await startAccounts(db)
     const { viewer } = await elsewhere.accounts.authenticate(accessToken)
 
-    await accounts.logOut(viewer, client)
+    await accounts.logOut(requireSession(viewer), client)
     await expect(accounts.authenticate(accessToken)).rejects.toMatchObject({
       code: 'UNAUTHENTICATED',
       details: { reason: 'SESSION_ENDED' },
@@ -210,7 +211,7 @@ describe('a session', () => {
 
   test('is ended once by two who log out at once', async () => {
     const { user, accessToken } = await accounts.signUp(newAccount(), client)
-    const { viewer } = await accounts.authenticate(accessToken)
+    const viewer = requireSession((await accounts.authenticate(accessToken)).viewer)
     await Promise.all([accounts.logOut(viewer, client), accounts.logOut(viewer, client)])
     expect(await auditOf(user.id)).toHaveLength(2)
   })

@@ -30,24 +30,25 @@ describe('key rows', () => {
     const rows = await db.prisma.keyRow.findMany({ orderBy: { purpose: 'asc' } })
     expect(rows.map(({ purpose, state }) => [purpose, state])).toEqual([
       ['JWT_SIGNING', 'CURRENT'],
+      ['CSRF', 'CURRENT'],
       ['REFRESH', 'CURRENT'],
       ['PEPPER', 'CURRENT'],
     ])
     const again = await open()
-    expect(await db.prisma.keyRow.count()).toBe(3)
+    expect(await db.prisma.keyRow.count()).toBe(4)
     expect(again.current('PEPPER')).toEqual(keys.current('PEPPER'))
   })
 
   test('are made once by processes that start at the same moment', async () => {
     const processes = await Promise.all(Array.from({ length: 6 }, () => open()))
-    expect(await db.prisma.keyRow.count()).toBe(3)
+    expect(await db.prisma.keyRow.count()).toBe(4)
     expect(new Set(processes.map((keys) => keys.current('JWT_SIGNING').id)).size).toBe(1)
   })
 
   test('hold nothing that can be read without the secret', async () => {
     const keys = await open()
     const text = JSON.stringify(await db.prisma.keyRow.findMany())
-    for (const purpose of ['REFRESH', 'PEPPER'] as const) {
+    for (const purpose of ['CSRF', 'REFRESH', 'PEPPER'] as const) {
       const { material } = keys.current(purpose)
       if (material.kind !== 'symmetric') throw new Error('expected a symmetric key')
       for (const encoding of ['base64', 'base64url', 'hex'] as const)

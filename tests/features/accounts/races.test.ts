@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { requireSession } from '../../../src/features/accounts/viewer.ts'
 import type { AppError } from '../../../src/lib/errors.ts'
 import { createCleanup, type Cleanup } from '../../../src/lib/cleanup.ts'
 import { createDatabase } from '../../../src/platform/database/create-database.ts'
@@ -108,7 +109,7 @@ describe.each([['the embedded database', openEmbedded] as [string, Open], ...kin
       const { viewer } = await accountsOf(0).authenticate(accessToken)
       const [refreshed] = await Promise.allSettled([
         accountsOf(1).refreshSession(refreshToken, client),
-        accountsOf(0).logOut(viewer, client),
+        accountsOf(0).logOut(requireSession(viewer), client),
       ])
       const newest = refreshed.status === 'fulfilled' ? refreshed.value.refreshToken : refreshToken
       await expect(accountsOf(1).refreshSession(newest, client)).rejects.toMatchObject({

@@ -1,4 +1,5 @@
 import type { Database, Statement } from '../../../platform/database/database.ts'
+import type { Viewer } from '../../accounts/viewer.ts'
 import { maxChunkUnits } from '../output/output-statement.ts'
 import type { TaskPosition } from './task-cursor.ts'
 import { parseTask } from '../engine/task-json.ts'
@@ -10,7 +11,7 @@ const maxUnitsPerPage = 64 * 1024
 const maxInteger = 0x7fff_ffff
 
 /** What a reader may see, and the whole of it in one snapshot: one statement. Foreign tasks look like missing ones. */
-type Scope = { taskId: string; userId: string }
+type Scope = { taskId: string; viewer: Viewer }
 
 // One row. While the task runs its text is in chunks, read in pages; when it has ended (then the segment's length is set) the text is in
 // task_content and read whole: Postgres counts code points, so cutting it at an offset in UTF-16 units would mean reading it anyway.
@@ -37,7 +38,7 @@ const readStatement: Statement = {
          WHERE task_id = t.id AND segment = s.segment
            AND start_offset > s.seen - $8 AND start_offset < s.seen::bigint + $7 AND start_offset + length > s.seen
       ) c ON s.length IS NULL
-     WHERE t.id = $1`,
+     WHERE t.id = $1 AND ($9::uuid IS NULL OR t.workspace_id = $9)`,
 }
 
 const headsStatement: Statement = {
@@ -105,9 +106,11 @@ export async function readTaskHeads(db: Database, taskIds: readonly string[]): P
 
 type ReadRange = TaskPosition & { maxEvents: number; maxUnits: number }
 
-async function readRow(db: Database, { taskId, userId }: Scope, range: ReadRange): Promise<ReadRow | null> {
+async function readRow(db: Database, { taskId, viewer }: Scope, range: ReadRange): Promise<ReadRow | null> {
   const { version, segment, offset, maxEvents, maxUnits } = range
-  const values = [taskId, userId, version, segment, offset, maxEvents, maxUnits, maxChunkUnits]
+  const { userId, apiKey } = viewer
+  const within = apiKey?.workspaceId ?? null
+  const values = [taskId, userId, version, segment, offset, maxEvents, maxUnits, maxChunkUnits, within]
   const [row] = await db.query<ReadRow>(readStatement, values, { retry: true })
   return row ?? null
 }

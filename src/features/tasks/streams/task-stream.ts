@@ -65,9 +65,9 @@ export function createTaskStreams(deps: TaskStreamsDeps): TaskStreams {
   })
 
   return {
-    async open({ userId }, { taskId, after }) {
+    async open(viewer, { taskId, after }) {
       const start = after === null ? null : parseTaskCursor(after, taskId)
-      const follower = createTaskFollower({ db, clock, taskId, userId, start })
+      const follower = createTaskFollower({ db, clock, taskId, viewer, start })
       return follow({ hub, key: taskId, follower, clock, timings })
     },
     topicCount: () => hub.topicCount(),
@@ -75,10 +75,10 @@ export function createTaskStreams(deps: TaskStreamsDeps): TaskStreams {
   }
 }
 
-type TaskFollowerOptions = { db: Database; clock: Clock; taskId: string; userId: string; start: TaskPosition | null }
+type TaskFollowerOptions = { db: Database; clock: Clock; taskId: string; viewer: Viewer; start: TaskPosition | null }
 
 function createTaskFollower(options: TaskFollowerOptions): Follower<TaskMessage, TaskHead, TaskStreamItem> {
-  const { db, clock, taskId, userId, start } = options
+  const { db, clock, taskId, viewer, start } = options
   let position: TaskPosition = start ?? { version: 0, segment: 0, offset: 0 }
   let isStarted = start !== null
   let isCaughtUp = false
@@ -97,7 +97,7 @@ function createTaskFollower(options: TaskFollowerOptions): Follower<TaskMessage,
   }
 
   async function readSnapshot(): Promise<readonly TaskStreamItem[]> {
-    const snapshot = await readTaskSnapshot(db, { taskId, userId })
+    const snapshot = await readTaskSnapshot(db, { taskId, viewer })
     if (snapshot === null) throw new NotFoundError('task')
     const { task, output } = snapshot
     isStarted = true
@@ -109,7 +109,7 @@ function createTaskFollower(options: TaskFollowerOptions): Follower<TaskMessage,
   return {
     async readPage() {
       if (!isStarted) return { items: await readSnapshot(), more: false }
-      const rows = await readTaskRows(db, { taskId, userId }, position)
+      const rows = await readTaskRows(db, { taskId, viewer }, position)
       if (rows === null) throw new NotFoundError('task')
       const progress = acceptRows(position, rows)
       const items = move(progress)

@@ -67,7 +67,8 @@ export function createWorkspaceFeeds(deps: WorkspaceFeedsDeps): WorkspaceFeeds {
   })
 
   return {
-    async open({ userId }, { workspaceId, after, filter = {} }) {
+    async open({ userId, apiKey }, { workspaceId, after, filter = {} }) {
+      if (apiKey !== undefined && apiKey.workspaceId !== workspaceId) throw new NotFoundError('workspace')
       const start = after === null ? null : parseFeedCursor(after, workspaceId)
       const follower = createFeedFollower({ db, clock, workspaceId, userId, start, filter })
       return follow({ hub, key: workspaceId, follower, clock, timings })

@@ -267,11 +267,12 @@ async function startWork(basics: Basics, platform: Platform, engine: TaskEngine)
 }
 
 async function serve({ config, newId, cleanup }: Basics, services: Services): Promise<string> {
-  const { environment, host, port, publicOrigins, limits, roles } = config
+  const { environment, host, port, publicOrigins, trustedProxies, limits, roles } = config
   const http = createHttpServer(
     { schema: createSchema(), services, createLoaders, newId },
     {
       publicOrigins,
+      trustedProxies,
       servesApi: roles.includes('api'),
       graphiql: environment !== 'production',
       maxBodyBytes: limits.bodyBytes,

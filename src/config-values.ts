@@ -1,3 +1,4 @@
+import { isIP } from 'node:net'
 import { z } from 'zod'
 import { parseRedisUrl, RedisUrlError } from './platform/redis/redis-url.ts'
 
@@ -71,6 +72,20 @@ export const originList = commaList.refine(
   (origins) => origins.every((origin) => URL.canParse(origin) && new URL(origin).origin === origin),
   'must be comma-separated origins such as https://example.org, with no path',
 )
+
+const proxyName = /^(?:loopback|linklocal|uniquelocal)$/
+
+export const proxyList = commaList.refine(
+  (proxies) => proxies.every((proxy) => proxyName.test(proxy) || isNetwork(proxy)),
+  'must be comma-separated addresses, CIDR ranges such as 10.0.0.0/8, or loopback, linklocal, uniquelocal',
+)
+
+function isNetwork(text: string): boolean {
+  const [address = '', bits, ...rest] = text.split('/')
+  const version = isIP(address)
+  if (version === 0 || rest.length > 0) return false
+  return bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= (version === 4 ? 32 : 128))
+}
 
 export const roles = ['api', 'worker'] as const
 

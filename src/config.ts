@@ -6,6 +6,7 @@ import {
   aliasList,
   modelList,
   originList,
+  proxyList,
   roleList,
   roles,
   redisUrl,
@@ -23,6 +24,7 @@ export type Config = {
   host: string
   port: number
   publicOrigins: readonly string[]
+  trustedProxies: readonly string[]
   database: { /** Null: embedded. */ url: string | null; poolSize: number }
   /** Null: events and hints stay in this process. */
   redisUrl: string | null
@@ -66,6 +68,11 @@ export const environmentSchema = z.object({
   HOST: z.string().default('127.0.0.1').describe('the address to listen on'),
   PORT: integer(0, 65_535).default(4000).describe('the port to listen on; 0 takes a free one'),
   PUBLIC_ORIGINS: originList.default([]).describe('origins of web pages that may call the API (comma-separated)'),
+  TRUSTED_PROXIES: proxyList
+    .default([])
+    .describe(
+      'whose X-Forwarded-For and -Proto are believed: addresses, CIDR ranges, loopback, linklocal, uniquelocal',
+    ),
   DATABASE_URL: databaseUrl.optional().describe('a PostgreSQL 15 or newer; absent: Postgres inside this program'),
   DATABASE_POOL_SIZE: integer(1, 200)
     .default(10)
@@ -203,6 +210,7 @@ function toConfig(env: Environment): Config {
     host: env.HOST,
     port: env.PORT,
     publicOrigins: env.PUBLIC_ORIGINS,
+    trustedProxies: env.TRUSTED_PROXIES,
     database: { url: env.DATABASE_URL ?? null, poolSize: env.DATABASE_POOL_SIZE },
     redisUrl: env.REDIS_URL ?? null,
     dataDir: env.MONK_DATA_DIR,

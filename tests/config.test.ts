@@ -20,6 +20,7 @@ describe('parseConfig', () => {
       host: '127.0.0.1',
       port: 4000,
       publicOrigins: [],
+      trustedProxies: [],
       database: { url: null, poolSize: 10 },
       redisUrl: null,
       dataDir: '.monk',
@@ -110,6 +111,11 @@ describe('parseConfig', () => {
       'an origin with a path',
       { PUBLIC_ORIGINS: 'https://example.org/app' },
       'PUBLIC_ORIGINS must be comma-separated origins such as https://example.org, with no path',
+    ],
+    [
+      'a proxy that is no network',
+      { TRUSTED_PROXIES: '10.0.0.0/33' },
+      'TRUSTED_PROXIES must be comma-separated addresses, CIDR ranges such as 10.0.0.0/8, or loopback, linklocal, uniquelocal',
     ],
     [
       'an endpoint without a key',

@@ -9,6 +9,8 @@ export type Exchange = {
   path: string
   requestId: string
   client: Client
+  /** Whether the caller's connection is encrypted, as far as a proxy that we trust says so. */
+  isSecure: boolean
   /** Aborted when the connection closes before the answer is complete. */
   signal: AbortSignal
 }

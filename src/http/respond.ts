@@ -17,13 +17,23 @@ export interface Respond {
 
 const graphqlResponse = 'application/graphql-response+json'
 const maxDrainMs = 1_000
+const hstsSeconds = 365 * 24 * 3_600
+// Nothing but a page of ours (which brings its own) is ever to be rendered.
+const contentSecurityPolicy = [
+  "default-src 'none'",
+  "object-src 'none'",
+  "base-uri 'none'",
+  "form-action 'none'",
+  "frame-ancestors 'none'",
+].join('; ')
 
 /** What every answer carries, set before anything else so that no route can forget it. */
-export function setCommonHeaders({ response, requestId }: Exchange): void {
+export function setCommonHeaders({ response, requestId, isSecure }: Exchange): void {
   response.setHeader('x-request-id', requestId)
   response.setHeader('x-content-type-options', 'nosniff')
   response.setHeader('referrer-policy', 'no-referrer')
-  response.setHeader('content-security-policy', "default-src 'none'; frame-ancestors 'none'")
+  response.setHeader('content-security-policy', contentSecurityPolicy)
+  if (isSecure) response.setHeader('strict-transport-security', `max-age=${hstsSeconds}`)
 }
 
 export function createRespond({ clock, logger }: { clock: Clock; logger: Logger }): Respond {
@@ -75,12 +85,17 @@ function send({ request, response }: Exchange, status: number, body: string): vo
   response.statusCode = status
   response.setHeader('content-length', Buffer.byteLength(body))
   const content = request.method === 'HEAD' ? '' : body
-  if (request.complete) return void response.end(content)
+  if (request.complete || !announcesBody(request)) return void response.end(content)
   // The caller still sends. Closing now would reset the connection and take the answer with it, so what comes is read and dropped
   // for a moment.
   response.setHeader('connection', 'close')
   response.write(content)
   void drain(request).then(() => response.end())
+}
+
+// A request without a body is not `complete` either before its first turn of the event loop has ended.
+function announcesBody({ headers }: IncomingMessage): boolean {
+  return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0
 }
 
 async function drain(request: IncomingMessage): Promise<void> {

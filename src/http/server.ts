@@ -6,6 +6,7 @@ import type { Client, Services } from '../graphql/context.ts'
 import { createOperations, type CreateLoaders } from '../graphql/operations.ts'
 import type { NewId } from '../lib/ids.ts'
 import { pathOf, type Exchange } from './exchange.ts'
+import { createReadOrigin } from './forwarding.ts'
 import { requestIdOf } from './request-id.ts'
 import { createRespond, setCommonHeaders } from './respond.ts'
 import { createRoutes } from './routes.ts'
@@ -35,6 +36,8 @@ export type HttpServerOptions = {
   servesApi: boolean
   /** Origins whose pages may call the API (CORS). */
   publicOrigins: readonly string[]
+  /** Whose X-Forwarded-… headers are believed: addresses, CIDR ranges, or loopback, linklocal, uniquelocal. */
+  trustedProxies: readonly string[]
   /** Whether browsers get GraphiQL at /graphql. */
   graphiql: boolean
   maxBodyBytes: number
@@ -55,9 +58,17 @@ export function createHttpServer(deps: HttpServerDeps, options: HttpServerOption
   const authenticate = (token: string): ReturnType<typeof accounts.authenticate> => accounts.authenticate(token)
   const route = createRoutes({ respond, answers, authenticate, db: services.db, jwks: () => accounts.jwks() }, options)
   const webSockets = createWebSockets(
-    { operations, authenticate, clientOf, clock, logger, newId },
+    {
+      operations,
+      authenticate,
+      clientOf: (request) => clientOf(request, readOrigin(request).ip),
+      clock,
+      logger,
+      newId,
+    },
     { ...defaultWebSocketsOptions, ...options.webSockets },
   )
+  const readOrigin = createReadOrigin(options.trustedProxies)
   let closing = false
 
   const server = createServer(
@@ -89,12 +100,14 @@ export function createHttpServer(deps: HttpServerDeps, options: HttpServerOption
       // A connection kept alive would hold up the end for as long as it is idle.
       if (closing) setImmediate(() => server.closeIdleConnections())
     })
+    const { ip, isSecure } = readOrigin(request)
     return {
       request,
       response,
       path: pathOf(request),
       requestId: requestIdOf(request.headers['x-request-id'], newId),
-      client: clientOf(request),
+      client: clientOf(request, ip),
+      isSecure,
       signal: gone.signal,
     }
   }
@@ -124,8 +137,8 @@ export function createHttpServer(deps: HttpServerDeps, options: HttpServerOption
   }
 }
 
-function clientOf(request: IncomingMessage): Client {
-  return { ip: request.socket.remoteAddress ?? '', userAgent: request.headers['user-agent'] ?? null }
+function clientOf({ headers }: IncomingMessage, ip: string): Client {
+  return { ip, userAgent: headers['user-agent'] ?? null }
 }
 
 function refuseUpgrade(socket: Duplex, status: string): void {

@@ -26,12 +26,13 @@ describe('GraphiQL', () => {
     expect(policy).toContain("default-src 'none'")
     expect(policy).toContain("connect-src 'self'")
     expect(policy).not.toMatch(/https?:|\*/)
+    expect(/script-src ([^;]*)/.exec(policy)?.[1]).toMatch(/^('sha256-[\w+/]{43}=' )+blob:$/)
   })
 
   test('is not there when it is off', async () => {
     const server = createHttpServer(
       { schema: createSchema(), services: app.services, createLoaders, newId },
-      { servesApi: true, publicOrigins: [], graphiql: false, maxBodyBytes: 1024 },
+      { servesApi: true, publicOrigins: [], trustedProxies: [], graphiql: false, maxBodyBytes: 1024 },
     )
     const { url } = await server.listen({ host: '127.0.0.1', port: 0 })
     const response = await fetch(`${url}/graphql`, { headers: browser })

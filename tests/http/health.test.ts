@@ -14,7 +14,7 @@ test('lives, but is not ready, without its database', async () => {
   await using db = await startTestDatabase()
   const server = createHttpServer(
     { schema: createSchema(), services: { ...app.services, db }, createLoaders, newId },
-    { servesApi: true, publicOrigins: [], graphiql: false, maxBodyBytes: 1024 },
+    { servesApi: true, publicOrigins: [], trustedProxies: [], graphiql: false, maxBodyBytes: 1024 },
   )
   const { url } = await server.listen({ host: '127.0.0.1', port: 0 })
   await db.close()

@@ -207,7 +207,7 @@ describe('WebSockets', () => {
 async function startServer(webSockets: Partial<WebSocketsOptions>): Promise<{ url: string } & AsyncDisposable> {
   const server = createHttpServer(
     { schema: createSchema(), services: app.services, createLoaders, newId },
-    { servesApi: true, publicOrigins: [], graphiql: false, maxBodyBytes: 1024, webSockets },
+    { servesApi: true, publicOrigins: [], trustedProxies: [], graphiql: false, maxBodyBytes: 1024, webSockets },
   )
   const { url } = await server.listen({ host: '127.0.0.1', port: 0 })
   return { url, [Symbol.asyncDispose]: () => server.close(0) }

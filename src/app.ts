@@ -4,6 +4,7 @@ import { createAccounts } from './features/accounts/accounts.ts'
 import type { FirstAdminPolicy } from './features/accounts/first-admin.ts'
 import { createAgents } from './features/agents/agents.ts'
 import { createCompletions } from './features/completions/completions.ts'
+import { createProcessRegistry, type ProcessRegistry } from './features/operations/process-registry.ts'
 import { createAnnouncer, type Announcer } from './features/tasks/engine/announcer.ts'
 import { createOutputWriter } from './features/tasks/output/output-writer.ts'
 import { createReconciler, type Reconciler } from './features/tasks/engine/reconciler.ts'
@@ -12,7 +13,7 @@ import { createTaskPublisher, type TaskPublisher } from './features/tasks/stream
 import { createTaskStreams } from './features/tasks/streams/task-stream.ts'
 import { createTasks } from './features/tasks/tasks.ts'
 import { createTransitions, type Transitions } from './features/tasks/engine/transitions.ts'
-import { startWorker } from './features/tasks/engine/worker.ts'
+import { startWorker, type Worker } from './features/tasks/engine/worker.ts'
 import { createWorkspaceFeeds } from './features/tasks/streams/workspace-feed.ts'
 import { createLedger } from './features/usage/ledger.ts'
 import { createUsage } from './features/usage/usage.ts'
@@ -33,6 +34,7 @@ import { createInProcessDispatch } from './platform/dispatch/in-process.ts'
 import type { Events } from './platform/events/events.ts'
 import { createInProcessEvents } from './platform/events/in-process.ts'
 import { createLogger, type Logger } from './platform/logger.ts'
+import { createProcessVitals, readProcessMemory, type ReadMemory } from './platform/process-vitals.ts'
 import { loadOrCreateSecret } from './platform/secret-file.ts'
 
 /** A running server. */
@@ -58,6 +60,7 @@ export type AppOverrides = {
   onStatement: (sql: string) => void
   /** The embedded database broke: nothing works any more. Default: a fatal line in the log. */
   onFatal: (error: Error) => void
+  readMemory: ReadMemory
 }
 
 /** How long requests may go on once the server stops; subscribers are sent away at once, to come back elsewhere. */
@@ -68,6 +71,8 @@ const closeLimitMs = 14_000
 /** What everything is built from. */
 type Basics = {
   config: Config
+  /** Names this process in leases, attempts and the list of processes. */
+  processId: string
   clock: Clock
   newId: NewId
   random: () => number
@@ -84,10 +89,12 @@ type Basics = {
  */
 export async function startApp(config: Config, overrides: Partial<AppOverrides> = {}): Promise<App> {
   const cleanup = createCleanup()
+  const newId = overrides.newId ?? newUuid
   const basics: Basics = {
     config,
+    processId: newId(),
     clock: overrides.clock ?? systemClock,
-    newId: overrides.newId ?? newUuid,
+    newId,
     random: overrides.random ?? Math.random,
     logger: overrides.logger ?? createLogger({ level: config.logLevel }),
     cleanup,
@@ -95,8 +102,9 @@ export async function startApp(config: Config, overrides: Partial<AppOverrides> 
   try {
     const platform = await openPlatform(basics, overrides)
     const tasks = createTaskEngine(basics, platform)
-    const services = await createServices(basics, platform, tasks)
-    await startWork(basics, platform, tasks)
+    const processes = createProcesses(basics, platform, overrides.readMemory ?? readProcessMemory)
+    const services = { ...(await createServices(basics, platform, tasks)), processes }
+    await startWork(basics, platform, { ...tasks, processes })
     const url = await serve(basics, services)
     const close = (): Promise<void> => cleanup.run(config.shutdownGraceMs + closeLimitMs)
     return { url, services, close, [Symbol.asyncDispose]: close }
@@ -183,7 +191,17 @@ function createTaskEngine({ clock, logger }: Basics, { db, events, dispatch }: P
   return { transitions, announcer, reconciler, publisher }
 }
 
-async function createServices(basics: Basics, platform: Platform, engine: TaskEngine): Promise<Services> {
+function createProcesses(basics: Basics, { db }: Platform, readMemory: ReadMemory): ProcessRegistry {
+  const { config, processId, clock, logger, cleanup } = basics
+  const vitals = createProcessVitals({ clock, readMemory })
+  const processes = createProcessRegistry({ db, clock, logger, vitals, processId, roles: config.roles })
+  cleanup.add('the list of processes', () => processes.close())
+  return processes
+}
+
+type ServicesOfFeatures = Omit<Services, 'processes'>
+
+async function createServices(basics: Basics, platform: Platform, engine: TaskEngine): Promise<ServicesOfFeatures> {
   const { config, clock, newId, logger, cleanup } = basics
   const { db, events, dispatch, ai } = platform
   const { promptBytes: maxPromptBytes } = config.limits
@@ -235,35 +253,44 @@ function firstAdminPolicy({ environment, bootstrapToken }: Config): FirstAdminPo
   return environment === 'production' ? { kind: 'token', token: bootstrapToken } : { kind: 'first-account' }
 }
 
-async function startWork(basics: Basics, platform: Platform, engine: TaskEngine): Promise<void> {
-  const { config, clock, newId, random, logger, cleanup } = basics
-  const { workerConcurrency: concurrency, leaseMs, shutdownGraceMs } = config
-  const { transitions, announcer, reconciler, publisher } = engine
-  const { db } = platform
+async function startWork(
+  basics: Basics,
+  platform: Platform,
+  engine: TaskEngine & { processes: ProcessRegistry },
+): Promise<void> {
+  const { config, cleanup } = basics
+  const { transitions, reconciler, processes } = engine
   // Nobody else has the embedded database, so no lease in it is anybody's: what a crash left behind goes on at once.
-  if (db.kind === 'embedded') await transitions.expireAllLeases()
+  if (platform.db.kind === 'embedded') await transitions.expireAllLeases()
   // Any process repairs; only workers run.
   reconciler.start()
   cleanup.add('the reconciler', () => reconciler.stop())
-  if (!config.roles.includes('worker')) return
+  const worker = config.roles.includes('worker') ? await startTaskWorker(basics, platform, engine) : null
+  let stopping = false
+  await processes.start({
+    runningTasks: () => worker?.runningTasks() ?? 0,
+    claiming: () => worker !== null && !stopping,
+  })
+  if (worker === null) return
+  cleanup.add('the worker', async () => {
+    stopping = true
+    void processes.beat()
+    await worker.stop(config.shutdownGraceMs)
+  })
+}
+
+async function startTaskWorker(basics: Basics, platform: Platform, engine: TaskEngine): Promise<Worker> {
+  const { config, processId, clock, random, logger, cleanup } = basics
+  const { workerConcurrency: concurrency, leaseMs } = config
+  const { transitions, announcer, publisher } = engine
+  const { db } = platform
   const output = createOutputWriter({ db, publisher, logger, random })
   cleanup.add('output', () => output.close())
-  const steps = createStepBatcher({ transitions, announcer, clock, logger, processId: newId(), leaseMs })
+  const steps = createStepBatcher({ transitions, announcer, clock, logger, processId, leaseMs })
   cleanup.add('steps', () => steps.close())
   const ledger = createLedger({ db })
-  const worker = await startWorker({
-    ...platform,
-    transitions,
-    steps,
-    ledger,
-    output,
-    clock,
-    random,
-    logger,
-    concurrency,
-    leaseMs,
-  })
-  cleanup.add('the worker', () => worker.stop(shutdownGraceMs))
+  const shared = { ...platform, transitions, steps, ledger, output, clock, random, logger }
+  return startWorker({ ...shared, concurrency, leaseMs })
 }
 
 async function serve({ config, newId, cleanup }: Basics, services: Services): Promise<string> {

@@ -2,6 +2,7 @@ import type { Accounts } from '../features/accounts/accounts.ts'
 import type { Viewer } from '../features/accounts/viewer.ts'
 import type { Agents } from '../features/agents/agents.ts'
 import type { Completions } from '../features/completions/completions.ts'
+import type { ProcessRegistry } from '../features/operations/process-registry.ts'
 import type { TaskStreams } from '../features/tasks/streams/task-stream.ts'
 import type { Tasks } from '../features/tasks/tasks.ts'
 import type { WorkspaceFeeds } from '../features/tasks/streams/workspace-feed.ts'
@@ -25,6 +26,7 @@ export interface Services {
   workspaceFeeds: WorkspaceFeeds
   completions: Completions
   usage: Usage
+  processes: ProcessRegistry
 }
 
 /** What one GraphQL operation knows, the same over HTTP, Server-Sent Events and WebSocket. */

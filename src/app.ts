@@ -1,5 +1,6 @@
 import { createAiClient, type AiClient } from './ai/ai-client.ts'
 import type { Config } from './config.ts'
+import { openAccessChanges } from './features/accounts/access-changes.ts'
 import { createAccounts } from './features/accounts/accounts.ts'
 import type { FirstAdminPolicy } from './features/accounts/first-admin.ts'
 import { createAgents } from './features/agents/agents.ts'
@@ -209,7 +210,10 @@ async function createServices(basics: Basics, platform: Platform, engine: TaskEn
     resolveModels: (models: readonly string[]) => void ai.resolve(models),
     compileOutputSchema: (schema: Record<string, unknown>) => void ai.compileOutputSchema(schema),
   }
+  const changes = await openAccessChanges({ events, newId, logger })
+  cleanup.add('changes of permissions', () => changes.close())
   const accounts = await createAccounts({
+    changes,
     db,
     clock,
     newId,

@@ -14,6 +14,7 @@ import { createDocuments } from './documents.ts'
 import { formatError } from './error-format.ts'
 import type { Loaders } from './loaders.ts'
 import { createResultStream, type ResultStream } from './result-stream.ts'
+import { onlyBeginsSession } from './session-mutations.ts'
 import { subscribe } from './subscribe.ts'
 import { assertTransport, type Transport } from './transport.ts'
 import { assertVariables, type Variables } from './variables.ts'
@@ -42,6 +43,8 @@ export type PreparedOperation =
 export interface Operations {
   /** Everything before execution: document, transport, variables. */
   prepare(request: OperationRequest, caller: Caller): PreparedOperation
+  /** Whether it does nothing but begin or renew a session: then wrong or expired credentials count as none. */
+  beginsSession(request: OperationRequest): boolean
   /** Prepares and executes. A stream must be read to its end or returned. */
   run(request: OperationRequest, caller: Caller): Promise<ExecutionResult | ResultStream>
 }
@@ -129,6 +132,10 @@ export function createOperations({ schema, services, createLoaders }: Operations
 
   return {
     prepare,
+    beginsSession({ query, operationName }) {
+      const checked = documents.check(query)
+      return checked.kind === 'valid' && onlyBeginsSession(checked.document, operationName)
+    },
     async run(request, caller) {
       const prepared = prepare(request, caller)
       return prepared.kind === 'refused' ? { errors: prepared.errors } : prepared.run()

@@ -17,14 +17,29 @@ export function bearerToken(header: string | undefined): string | null {
   return token
 }
 
+/** Watches a viewer who stays: calls `onRefused` once when they are not let in any more. Returns what ends the watch. */
+export type Watch = (viewer: Viewer, onRefused: () => void) => () => void
+
+/** What came of the credentials of a request. */
+export type Credentials = { kind: 'taken'; authentication: Authentication | null } | { kind: 'refused'; error: Error }
+
+/** Who sends the request: null without credentials. Wrong or expired credentials do not throw yet: see `admit`. */
+export async function readCredentials(header: string | undefined, authenticate: Authenticate): Promise<Credentials> {
+  try {
+    const token = bearerToken(header)
+    return { kind: 'taken', authentication: token === null ? null : await authenticate(token) }
+  } catch (error) {
+    if (error instanceof UnauthenticatedError) return { kind: 'refused', error }
+    throw error
+  }
+}
+
 /**
- * Who sends the request: null without credentials. Wrong or expired credentials refuse the whole request, also for what
- * needs none: the caller believes to be somebody, and must learn at once that it is not so.
+ * Wrong or expired credentials refuse the whole request, also for what needs none: the caller believes to be somebody, and must learn at once
+ * that it is not so. Except where they want to change just that: there they count as none.
  */
-export async function authenticateHeader(
-  header: string | undefined,
-  authenticate: Authenticate,
-): Promise<Authentication | null> {
-  const token = bearerToken(header)
-  return token === null ? null : authenticate(token)
+export function admit(credentials: Credentials, isBeginningSession: () => boolean): Authentication | null {
+  if (credentials.kind === 'taken') return credentials.authentication
+  if (isBeginningSession()) return null
+  throw credentials.error
 }

@@ -1,16 +1,21 @@
 import type { Transport } from '../graphql/transport.ts'
 import { acceptedTypes, type Accepted } from './accept.ts'
-import { authenticateHeader, type Authenticate, type Authentication } from './authentication.ts'
+import { admit, readCredentials, type Authenticate, type Authentication } from './authentication.ts'
 import { operationOfQuery, readOperation } from './body.ts'
 import { answerPreflight, setCorsHeaders } from './cors.ts'
 import type { Exchange } from './exchange.ts'
 import { createGraphiQLPage } from './graphiql.ts'
 import { methodNotAllowed, notAcceptable } from './http-error.ts'
 import type { Respond } from './respond.ts'
-import type { OperationRequest } from '../graphql/operations.ts'
+import type { OperationRequest, Operations } from '../graphql/operations.ts'
 import type { OperationAnswers } from './yoga.ts'
 
-export type GraphQLRouteDeps = { respond: Respond; answers: OperationAnswers; authenticate: Authenticate }
+export type GraphQLRouteDeps = {
+  respond: Respond
+  answers: OperationAnswers
+  operations: Pick<Operations, 'beginsSession'>
+  authenticate: Authenticate
+}
 
 export type GraphQLRouteOptions = {
   /** Origins whose pages may call the API. */
@@ -22,15 +27,16 @@ export type GraphQLRouteOptions = {
 
 /** `/graphql`: POST for all operations, GET for the GraphiQL page and for an `EventSource`. */
 export function createGraphQLRoute(
-  { respond, answers, authenticate }: GraphQLRouteDeps,
+  { respond, answers, operations, authenticate }: GraphQLRouteDeps,
   { publicOrigins, graphiql, maxBodyBytes }: GraphQLRouteOptions,
 ): (exchange: Exchange) => Promise<void> {
   const graphiqlPage = createGraphiQLPage()
 
   async function post(exchange: Exchange, accepted: Accepted): Promise<void> {
     if (!accepted.json && !accepted.eventStream) throw notAcceptable()
-    const authentication = await authenticateHeader(exchange.request.headers.authorization, authenticate)
+    const credentials = await readCredentials(exchange.request.headers.authorization, authenticate)
     const operation = await readOperation(exchange.request, maxBodyBytes)
+    const authentication = admit(credentials, () => operations.beginsSession(operation))
     const transport = accepted.eventStream ? 'post-stream' : 'post'
     await run(exchange, operation, { authentication, transport })
   }
@@ -41,7 +47,8 @@ export function createGraphQLRoute(
     if (!accepted.eventStream || !searchParams.has('query')) {
       throw methodNotAllowed('POST', { suggestions: ['Send the operation by POST, as application/json.'] })
     }
-    const authentication = await authenticateHeader(exchange.request.headers.authorization, authenticate)
+    const credentials = await readCredentials(exchange.request.headers.authorization, authenticate)
+    const authentication = admit(credentials, () => false)
     await run(exchange, operationOfQuery(searchParams), { authentication, transport: 'get-stream' })
   }
 

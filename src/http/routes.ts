@@ -1,4 +1,5 @@
 import type { JSONWebKeySet } from 'jose'
+import type { Operations } from '../graphql/operations.ts'
 import { NotFoundError } from '../lib/errors.ts'
 import type { Database } from '../platform/database/database.ts'
 import type { Authenticate } from './authentication.ts'
@@ -14,6 +15,7 @@ export type Route = (exchange: Exchange) => Promise<void>
 export type RoutesDeps = {
   respond: Respond
   answers: OperationAnswers
+  operations: Pick<Operations, 'beginsSession'>
   authenticate: Authenticate
   db: Pick<Database, 'ping'>
   jwks: () => Promise<JSONWebKeySet>
@@ -27,11 +29,11 @@ const jwksMaxAgeSeconds = 60
 
 /** Every path that this server knows. */
 export function createRoutes(
-  { respond, answers, authenticate, db, jwks }: RoutesDeps,
+  { respond, answers, operations, authenticate, db, jwks }: RoutesDeps,
   { servesApi, ...options }: RoutesOptions,
 ): Route {
   const apiRoutes: [string, Route][] = [
-    ['/graphql', createGraphQLRoute({ respond, answers, authenticate }, options)],
+    ['/graphql', createGraphQLRoute({ respond, answers, operations, authenticate }, options)],
     ['/', reading(async (exchange) => respond.redirect(exchange, '/graphql'))],
   ]
   const routes = new Map<string, Route>([

@@ -5,6 +5,7 @@ import type { Duplex } from 'node:stream'
 import type { Client, Services } from '../graphql/context.ts'
 import { createOperations, type CreateLoaders } from '../graphql/operations.ts'
 import type { NewId } from '../lib/ids.ts'
+import type { Watch } from './authentication.ts'
 import { pathOf, type Exchange } from './exchange.ts'
 import { createReadOrigin } from './forwarding.ts'
 import { requestIdOf } from './request-id.ts'
@@ -52,15 +53,20 @@ const webSocketGoodbyeMs = 1_000
 export function createHttpServer(deps: HttpServerDeps, options: HttpServerOptions): HttpServer {
   const { services, newId } = deps
   const { clock, logger, accounts } = services
+  const watch: Watch = (viewer, onRefused) => accounts.watch(viewer, onRefused)
   const operations = createOperations(deps)
-  const answers = createOperationAnswers({ operations, clock, logger })
+  const answers = createOperationAnswers({ operations, watch, clock, logger })
   const respond = createRespond({ clock, logger })
   const authenticate = (token: string): ReturnType<typeof accounts.authenticate> => accounts.authenticate(token)
-  const route = createRoutes({ respond, answers, authenticate, db: services.db, jwks: () => accounts.jwks() }, options)
+  const route = createRoutes(
+    { respond, answers, operations, authenticate, db: services.db, jwks: () => accounts.jwks() },
+    options,
+  )
   const webSockets = createWebSockets(
     {
       operations,
       authenticate,
+      watch,
       clientOf: (request) => clientOf(request, readOrigin(request).ip),
       clock,
       logger,

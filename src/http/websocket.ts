@@ -4,6 +4,7 @@ import { setMaxListeners } from 'node:events'
 import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { WebSocketServer, type RawData, type WebSocket } from 'ws'
+import type { Viewer } from '../features/accounts/viewer.ts'
 import type { Client } from '../graphql/context.ts'
 import type { Operations, PreparedOperation } from '../graphql/operations.ts'
 import type { Clock } from '../lib/clock.ts'
@@ -11,7 +12,7 @@ import { AppError, UnauthenticatedError } from '../lib/errors.ts'
 import type { NewId } from '../lib/ids.ts'
 import type { Logger } from '../platform/logger.ts'
 import { atTime } from './at-time.ts'
-import { bearerToken, type Authenticate, type Authentication } from './authentication.ts'
+import { bearerToken, type Authenticate, type Authentication, type Watch } from './authentication.ts'
 import { keepAlive } from './socket-liveness.ts'
 import { createOutbox, tryAgainLater } from './socket-outbox.ts'
 
@@ -26,6 +27,7 @@ export interface WebSockets {
 export type WebSocketsDeps = {
   operations: Operations
   authenticate: Authenticate
+  watch: Watch
   clientOf: (request: IncomingMessage) => Client
   clock: Clock
   logger: Logger
@@ -98,17 +100,13 @@ export function createWebSockets(deps: WebSocketsDeps, options: WebSocketsOption
       if (token === null) return true
       const authentication = await deps.authenticate(token)
       extra.authentication = authentication
-      if (authentication.expiresAt !== null) closeAt(authentication.expiresAt, extra.socket)
+      closeWhenRefused(deps.watch, authentication.viewer, extra)
+      closeAt(authentication.expiresAt, clock.now(), extra)
       return true
     } catch (error) {
       if (error instanceof UnauthenticatedError) return false
       throw error
     }
-  }
-
-  function closeAt(time: Date, socket: WebSocket): void {
-    const cancel = atTime(time, clock.now(), () => socket.close(CloseCode.Forbidden, 'Token expired'))
-    socket.once('close', cancel)
   }
 
   function open(socket: WebSocket, request: IncomingMessage): void {
@@ -170,6 +168,19 @@ export function createWebSockets(deps: WebSocketsDeps, options: WebSocketsOption
       server.close()
     },
   }
+}
+
+function closeAt(time: Date | null, now: Date, { socket }: Connection): void {
+  if (time === null) return
+  const cancel = atTime(time, now, () => socket.close(CloseCode.Forbidden, 'Token expired'))
+  socket.once('close', cancel)
+}
+
+/** With the same code as for an expired token: clients come back, and are refused unless they have a new session by then. */
+function closeWhenRefused(watch: Watch, viewer: Viewer, { socket, closed }: Connection): void {
+  if (closed.aborted) return
+  const unwatch = watch(viewer, () => socket.close(CloseCode.Forbidden, 'Session ended'))
+  socket.once('close', unwatch)
 }
 
 /** `authorization` as the header would be, or `accessToken` bare. */

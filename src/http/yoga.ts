@@ -5,6 +5,7 @@ import { formatError, isFormatted } from '../graphql/error-format.ts'
 import type { Caller, OperationRequest, Operations } from '../graphql/operations.ts'
 import type { Clock } from '../lib/clock.ts'
 import type { Logger } from '../platform/logger.ts'
+import type { Watch } from './authentication.ts'
 import type { Exchange } from './exchange.ts'
 import { atTime } from './at-time.ts'
 import { isAboutTheOperation, statusOf } from './http-error.ts'
@@ -21,7 +22,7 @@ export interface OperationAnswers {
   cutStreams(): void
 }
 
-export type OperationAnswersDeps = { operations: Operations; clock: Clock; logger: Logger }
+export type OperationAnswersDeps = { operations: Operations; watch: Watch; clock: Clock; logger: Logger }
 
 /** What Yoga carries for us from the request to the operation. */
 type YogaContext = {
@@ -33,12 +34,15 @@ type YogaContext = {
 export function createOperationAnswers(deps: OperationAnswersDeps): OperationAnswers {
   const streams = new Set<ServerResponse>()
 
-  function onStream({ response, caller: { expiresAt } }: YogaContext): void {
+  function onStream({ response, caller: { viewer, expiresAt } }: YogaContext): void {
+    const cutOff = (): void => void response.destroy()
     streams.add(response)
-    const cancel = expiresAt === null ? null : atTime(expiresAt, deps.clock.now(), () => response.destroy())
+    const cancel = expiresAt === null ? null : atTime(expiresAt, deps.clock.now(), cutOff)
+    const unwatch = viewer === null ? null : deps.watch(viewer, cutOff)
     response.once('close', () => {
       streams.delete(response)
       cancel?.()
+      unwatch?.()
     })
   }
 

@@ -2,10 +2,11 @@ import { UserRole } from '../../generated/prisma/client.ts'
 import { builder } from '../../graphql/builder.ts'
 import type { GraphQLContext } from '../../graphql/context.ts'
 import { BadUserInputError } from '../../lib/errors.ts'
+import { workspacesOf } from '../workspaces/visible-workspaces.ts'
 import type { SessionTokens } from './accounts.ts'
 import type { ClientInfo } from './client-info.ts'
 import { requireSession, requireViewer } from './viewer.ts'
-import { liveSessions, visibleSession, visibleUser } from './visible-rows.ts'
+import { sessionsOf, visibleSession, visibleUser } from './visible-rows.ts'
 
 const UserRoleRef = builder.enumType('UserRole', {
   description: 'What somebody may do on this server.',
@@ -28,7 +29,7 @@ export const UserRef = builder.prismaNode('User', {
   }),
 })
 
-builder.prismaNode('Session', {
+export const SessionRef = builder.prismaNode('Session', {
   description:
     'What logIn or signUp opened: one device or program. It ends after 7 days without a refresh, and on logOut.',
   id: { field: 'id' },
@@ -52,16 +53,19 @@ builder.prismaNode('Session', {
 
 const ViewerRef = builder.prismaObject('User', {
   variant: 'Viewer',
-  description: 'Who asks.',
+  description: 'Who asks. An API key asks for the person who made it.',
   fields: (t) => ({
-    user: t.variant(UserRef, { description: 'Your account.' }),
+    user: t.variant(UserRef, { description: 'Your account; for an API key, its maker’s.' }),
     memberships: t.relation('memberships', {
-      description: 'The workspaces that you are in, the oldest membership first.',
-      query: { orderBy: [{ createdAt: 'asc' }, { id: 'asc' }] },
+      description: 'The workspaces that you are in, the oldest membership first; an API key sees its own only.',
+      query: (_args, { viewer }) => ({
+        where: { workspace: workspacesOf(requireViewer(viewer)) },
+        orderBy: [{ createdAt: 'asc' }, { id: 'asc' }],
+      }),
     }),
     sessions: t.relation('sessions', {
-      description: 'Your sessions that can still be used, the newest first.',
-      query: (_args, { services }) => liveSessions(services.clock.now()),
+      description: 'Your sessions that can still be used, the newest first; an API key sees none.',
+      query: (_args, { viewer, services }) => sessionsOf(requireViewer(viewer), services.clock.now()),
     }),
   }),
 })
@@ -168,7 +172,7 @@ builder.mutationFields((t) => ({
   }),
 }))
 
-function clientInfo({ client, requestId }: GraphQLContext): ClientInfo {
+export function clientInfo({ client, requestId }: GraphQLContext): ClientInfo {
   return { ...client, requestId }
 }
 

@@ -5,20 +5,23 @@ import type { Clock } from '../../lib/clock.ts'
 import type { NewId } from '../../lib/ids.ts'
 import type { Database } from '../../platform/database/database.ts'
 import type { Logger } from '../../platform/logger.ts'
+import type { AccessChanges } from './access-changes.ts'
 import { createAccessTokens } from './access-tokens.ts'
 import { authError } from './auth-errors.ts'
+import { createChangePassword, type ChangePasswordInput } from './change-password.ts'
 import type { ClientInfo } from './client-info.ts'
 import { createCsrfSignatures, type CsrfSignatures } from './csrf-signatures.ts'
 import type { FirstAdminPolicy } from './first-admin.ts'
 import { createHashSlots } from './hash-slots.ts'
 import { openKeyRows } from './key-rows.ts'
+import { createLiveViewers } from './live-viewers.ts'
 import { createLogIn, type LogInInput } from './log-in.ts'
-import { createLogOut } from './log-out.ts'
 import type { GrantedSession } from './new-session.ts'
 import { createPasswordStrength } from './password-strength.ts'
 import { createPasswords } from './passwords.ts'
 import { createRefreshSession } from './refresh-session.ts'
 import { createSessionCheck } from './session-check.ts'
+import { createSessions, type Sessions } from './sessions.ts'
 import { createSignUp, type SignUpInput } from './sign-up.ts'
 import type { SessionViewer, Viewer } from './viewer.ts'
 import { liveSessions } from './visible-rows.ts'
@@ -26,7 +29,7 @@ import { liveSessions } from './visible-rows.ts'
 /**
  * Accounts, sessions and their tokens. Every UnauthenticatedError has an AuthFailure in `details.reason`.
  */
-export interface Accounts {
+export interface Accounts extends Sessions {
   /**
    * Makes an account with its personal workspace, and logs it in. Throws BadUserInputError for `input.email` and
    * `input.password`, ConflictError when the e-mail is taken, ServerBusyError.
@@ -36,13 +39,18 @@ export interface Accounts {
   logIn(input: LogInInput, client: ClientInfo): Promise<SessionTokens>
   /** Exchanges a refresh token for the next one; see RefreshSession. Throws UnauthenticatedError. */
   refreshSession(refreshToken: string, client: ClientInfo): Promise<SessionTokens>
-  /** Ends the viewer's session: this process refuses its tokens at once, others within 30 s. */
-  logOut(viewer: SessionViewer, client: ClientInfo): Promise<void>
+  /** Replaces the password and ends all other sessions; see createChangePassword. */
+  changePassword(viewer: SessionViewer, input: ChangePasswordInput, client: ClientInfo): Promise<User>
   /**
    * Who presents this access token, and until when it is good. Throws UnauthenticatedError when it or its session is not
    * valid (any more).
    */
-  authenticate(accessToken: string): Promise<{ viewer: Viewer; expiresAt: Date }>
+  authenticate(accessToken: string): Promise<{ viewer: Viewer; expiresAt: Date | null }>
+  /**
+   * Calls `onRefused` once when a viewer who stays connected is not let in any more: within 1 s of what ended it, on any process. Call what
+   * it returns when they have gone.
+   */
+  watch(viewer: Viewer, onRefused: () => void): () => void
   /** The viewer's own row. */
   viewerUser(viewer: Viewer): Promise<User>
   /** The viewer's sessions that live, the newest first. */
@@ -74,18 +82,22 @@ export type AccountsDeps = {
   /** At least 12, but for tests. */
   bcryptCost: number
   firstAdmin: FirstAdminPolicy
+  changes: AccessChanges
+  /** How often live viewers are looked at again without a message. Default 30 s. */
+  sweepEveryMs?: number | undefined
 }
 
 // At cost 12 a hash takes a quarter of a second: who would wait longer than this is better told to come back.
 const maxWaitingHashes = 64
 const maxHashWaitMs = 4_000
+const defaultSweepEveryMs = 30_000
 
 /**
  * Reads the keys (and makes them, on a fresh database); close the returned service. Throws WrongSecretError when the keys
  * were encrypted with another secret.
  */
 export async function createAccounts(deps: AccountsDeps): Promise<Accounts> {
-  const { db, clock, newId, bcryptCost } = deps
+  const { db, clock, newId, logger, bcryptCost, changes, sweepEveryMs = defaultSweepEveryMs } = deps
   const keys = await openKeyRows(deps)
   const slots = createHashSlots({
     maxRunning: Math.max(1, availableParallelism() - 1),
@@ -94,10 +106,20 @@ export async function createAccounts(deps: AccountsDeps): Promise<Accounts> {
   })
   const passwords = createPasswords({ keys, slots, strength: createPasswordStrength(), bcryptCost })
   const accessTokens = createAccessTokens({ keys, clock, newId })
-  const sessionCheck = createSessionCheck({ db, clock })
+  const sessionCheck = createSessionCheck({ db, clock, changes })
+  const liveViewers = createLiveViewers({
+    changes,
+    logger,
+    sweepEveryMs,
+    recheck: async ({ userId, sessionId }) => {
+      if (sessionId === null) throw authError('INVALID_TOKEN')
+      return sessionCheck.require({ userId, sessionId })
+    },
+    refresh: (viewers) => sessionCheck.refresh(viewers.flatMap(({ sessionId }) => sessionId ?? [])),
+  })
   const signUp = createSignUp({ ...deps, passwords })
   const logIn = createLogIn({ db, clock, newId, passwords })
-  const refreshSession = createRefreshSession({ db, clock, newId, keys, sessionCheck })
+  const refreshSession = createRefreshSession({ db, clock, newId, keys, changes })
 
   async function withAccessToken({ user, session, refreshToken }: GrantedSession): Promise<SessionTokens> {
     const { token, expiresAt } = await accessTokens.issue(session)
@@ -114,7 +136,8 @@ export async function createAccounts(deps: AccountsDeps): Promise<Accounts> {
     async refreshSession(refreshToken, client) {
       return withAccessToken(await refreshSession(refreshToken, client))
     },
-    logOut: createLogOut({ db, clock, newId, sessionCheck }),
+    ...createSessions({ db, clock, newId, changes }),
+    changePassword: createChangePassword({ db, clock, newId, passwords, changes }),
     async authenticate(accessToken) {
       const { expiresAt, ...session } = await accessTokens.verify(accessToken)
       return { viewer: await sessionCheck.require(session), expiresAt }
@@ -130,6 +153,10 @@ export async function createAccounts(deps: AccountsDeps): Promise<Accounts> {
     },
     csrf: createCsrfSignatures({ keys }),
     jwks: () => accessTokens.jwks(),
-    close: () => keys.close(),
+    watch: (viewer, onRefused) => liveViewers.watch(viewer, onRefused),
+    async close() {
+      liveViewers.close()
+      await keys.close()
+    },
   }
 }

@@ -13,10 +13,10 @@ import type { PasswordStrength } from './password-strength.ts'
  */
 export interface Passwords {
   /**
-   * The value to store for a new password. Throws BadUserInputError naming `input.password` when it has not 12 to 128
+   * The value to store for a new password. Throws BadUserInputError naming `field` (default: `input.password`) when it has not 12 to 128
    * characters or is too easy to guess for somebody who knows the e-mail; ServerBusyError when too many hash already.
    */
-  hash(password: string, email: string): Promise<string>
+  hash(password: string, email: string, field?: string): Promise<string>
   /**
    * Whether `password` is the one stored. With `stored` null (no such account) it takes just as long and says no.
    * Throws ServerBusyError when too many hash already.
@@ -39,20 +39,20 @@ export function createPasswords({ keys, slots, strength, bcryptCost }: Passwords
   const unknownAccount = bcrypt.genSaltSync(bcryptCost) + '.'.repeat(31)
   const dummy = (): { pepper: Key; hash: string } => ({ pepper: keys.current('PEPPER'), hash: unknownAccount })
 
-  async function requireStrong(password: string, email: string): Promise<void> {
+  async function requireStrong(password: string, email: string, field: string): Promise<void> {
     const { score, warning, suggestions } = await strength.estimate(password, knownWords(email))
     if (score >= requiredScore) return
-    throw badPassword(warning ?? 'The password is too easy to guess.', {
+    throw new BadUserInputError(field, warning ?? 'The password is too easy to guess.', {
       details: { score, requiredScore },
       suggestions: suggestions.length > 0 ? suggestions : ['Add more words that are less common.'],
     })
   }
 
   return {
-    async hash(password, email) {
-      const normalised = requireLength(password)
+    async hash(password, email, field = 'input.password') {
+      const normalised = requireLength(password, field)
       return slots.run(async () => {
-        await requireStrong(normalised, email)
+        await requireStrong(normalised, email, field)
         const pepper = keys.current('PEPPER')
         return `${version}:${pepper.id}:${await bcrypt.hash(pepperedWith(pepper, normalised), bcryptCost)}`
       })
@@ -83,31 +83,27 @@ function pepperedWith(pepper: Key, password: string): string {
 }
 
 /** Returns the password as NFC. */
-function requireLength(password: string): string {
+function requireLength(password: string, field: string): string {
   // Half a surrogate pair has no UTF-8: all of them would be the same password.
   if (/\p{Surrogate}/u.test(password)) {
-    throw badPassword('The password is not valid Unicode.', { suggestions: ['Type it instead of pasting it.'] })
+    throw new BadUserInputError(field, 'The password is not valid Unicode.', {
+      suggestions: ['Type it instead of pasting it.'],
+    })
   }
-  if (password.length > maxUnits) throw wrongLength('Shorten it.')
+  if (password.length > maxUnits) throw wrongLength(field, 'Shorten it.')
   const normalised = password.normalize('NFC')
   const codePoints = [...normalised].length
-  if (codePoints < minCodePoints) throw wrongLength('A few uncommon words are easy to remember and hard to guess.')
-  if (codePoints > maxCodePoints) throw wrongLength('Shorten it.')
+  if (codePoints < minCodePoints)
+    throw wrongLength(field, 'A few uncommon words are easy to remember and hard to guess.')
+  if (codePoints > maxCodePoints) throw wrongLength(field, 'Shorten it.')
   return normalised
 }
 
-function wrongLength(suggestion: string): BadUserInputError {
-  return badPassword(`The password must have ${minCodePoints} to ${maxCodePoints} characters.`, {
+function wrongLength(field: string, suggestion: string): BadUserInputError {
+  return new BadUserInputError(field, `The password must have ${minCodePoints} to ${maxCodePoints} characters.`, {
     details: { minCharacters: minCodePoints, maxCharacters: maxCodePoints },
     suggestions: [suggestion],
   })
-}
-
-function badPassword(
-  message: string,
-  options: { details?: Record<string, unknown>; suggestions?: readonly string[] },
-): BadUserInputError {
-  return new BadUserInputError('input.password', message, options)
 }
 
 function knownWords(email: string): string[] {

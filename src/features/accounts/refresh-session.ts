@@ -3,12 +3,12 @@ import type { Clock } from '../../lib/clock.ts'
 import type { NewId } from '../../lib/ids.ts'
 import type { Database, Transaction } from '../../platform/database/database.ts'
 import { recordAudit } from '../audit/audit.ts'
+import type { AccessChanges } from './access-changes.ts'
 import { authError, type AuthFailure } from './auth-errors.ts'
 import type { ClientInfo } from './client-info.ts'
 import type { KeyRows } from './key-rows.ts'
 import { idleEnd, type GrantedSession } from './new-session.ts'
 import { childRefreshToken, isRefreshTokenShaped, refreshTokenHash } from './refresh-tokens.ts'
-import type { SessionCheck } from './session-check.ts'
 
 /**
  * Exchanges a refresh token for its child. What happens to a token of a session that lives:
@@ -28,7 +28,7 @@ export type RefreshSessionDeps = {
   clock: Clock
   newId: NewId
   keys: KeyRows
-  sessionCheck: SessionCheck
+  changes: AccessChanges
 }
 
 type Family = { token: RefreshToken; child: RefreshToken | null; session: Session; user: User }
@@ -40,7 +40,7 @@ type Outcome =
 const graceMs = 10_000
 
 export function createRefreshSession(deps: RefreshSessionDeps): RefreshSession {
-  const { db, clock, newId, keys, sessionCheck } = deps
+  const { db, clock, newId, keys, changes } = deps
 
   async function useToken(tx: Transaction, token: string, family: Family, childId: string): Promise<Outcome> {
     const { user, session } = family
@@ -109,7 +109,7 @@ export function createRefreshSession(deps: RefreshSessionDeps): RefreshSession {
       case 'refused':
         throw authError(outcome.reason)
       case 'reused':
-        sessionCheck.ended(outcome.sessionId)
+        changes.announce([{ kind: 'session', id: outcome.sessionId }])
         throw authError('REFRESH_REUSED')
     }
   }

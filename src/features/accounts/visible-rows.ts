@@ -12,6 +12,12 @@ export function visibleSession(id: string, { userId, apiKey }: Viewer): Prisma.S
   return apiKey === undefined ? { id, userId } : { id, userId: { in: [] } }
 }
 
+/** The viewer's sessions that can still be used, the newest first; an API key has none. */
+export function sessionsOf({ apiKey }: Viewer, now: Date): ReturnType<typeof liveSessions> {
+  const { where, orderBy } = liveSessions(now)
+  return { where: apiKey === undefined ? where : { ...where, id: { in: [] } }, orderBy }
+}
+
 /** Sessions that can still be used, the newest first. */
 export function liveSessions(now: Date): {
   where: Prisma.SessionWhereInput

@@ -1,8 +1,10 @@
 import { createAccounts, type Accounts, type AccountsDeps } from '../../../src/features/accounts/accounts.ts'
+import { openAccessChanges } from '../../../src/features/accounts/access-changes.ts'
 import type { ClientInfo } from '../../../src/features/accounts/client-info.ts'
 import type { Clock } from '../../../src/lib/clock.ts'
 import { newId } from '../../../src/lib/ids.ts'
 import type { Database } from '../../../src/platform/database/database.ts'
+import { createInProcessEvents } from '../../../src/platform/events/in-process.ts'
 import { createLogger } from '../../../src/platform/logger.ts'
 
 export const secret = 'a secret that is long enough for tests'
@@ -33,7 +35,9 @@ export type TestAccounts = AsyncDisposable & { accounts: Accounts; clock: Manual
 /** The accounts of one process on `db`, with cheap hashes and a clock that stands still. */
 export async function startAccounts(db: Database, overrides: Partial<AccountsDeps> = {}): Promise<TestAccounts> {
   const clock = manualClock()
-  const defaults = { clock, newId, logger: silentLogger, secret, bcryptCost: 4 }
+  const changes =
+    overrides.changes ?? (await openAccessChanges({ events: createInProcessEvents(), newId, logger: silentLogger }))
+  const defaults = { clock, newId, logger: silentLogger, secret, bcryptCost: 4, changes }
   const accounts = await createAccounts({ db, ...defaults, firstAdmin: { kind: 'first-account' }, ...overrides })
   return { accounts, clock, [Symbol.asyncDispose]: () => accounts.close() }
 }

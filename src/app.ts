@@ -5,7 +5,9 @@ import { createAccounts } from './features/accounts/accounts.ts'
 import type { FirstAdminPolicy } from './features/accounts/first-admin.ts'
 import { createAgents } from './features/agents/agents.ts'
 import { createCompletions } from './features/completions/completions.ts'
-import { createProcessRegistry, type ProcessRegistry } from './features/operations/process-registry.ts'
+import { createMemoryAlert } from './features/operations/memory-alert.ts'
+import { startMemoryGuard, type MemoryGuard } from './features/operations/memory-guard.ts'
+import { aliveMs, createProcessRegistry, type ProcessRegistry } from './features/operations/process-registry.ts'
 import { createAnnouncer, type Announcer } from './features/tasks/engine/announcer.ts'
 import { createOutputWriter } from './features/tasks/output/output-writer.ts'
 import { createReconciler, type Reconciler } from './features/tasks/engine/reconciler.ts'
@@ -35,6 +37,7 @@ import { createInProcessDispatch } from './platform/dispatch/in-process.ts'
 import type { Events } from './platform/events/events.ts'
 import { createInProcessEvents } from './platform/events/in-process.ts'
 import { createLogger, type Logger } from './platform/logger.ts'
+import { memoryLimits } from './platform/memory-limits.ts'
 import { createProcessVitals, readProcessMemory, type ReadMemory } from './platform/process-vitals.ts'
 import { loadOrCreateSecret } from './platform/secret-file.ts'
 
@@ -61,6 +64,7 @@ export type AppOverrides = {
   onStatement: (sql: string) => void
   /** The embedded database broke: nothing works any more. Default: a fatal line in the log. */
   onFatal: (error: Error) => void
+  /** What this process holds of its memory. */
   readMemory: ReadMemory
 }
 
@@ -77,6 +81,7 @@ type Basics = {
   clock: Clock
   newId: NewId
   random: () => number
+  readMemory: ReadMemory
   logger: Logger
   cleanup: Cleanup
 }
@@ -97,13 +102,14 @@ export async function startApp(config: Config, overrides: Partial<AppOverrides> 
     clock: overrides.clock ?? systemClock,
     newId,
     random: overrides.random ?? Math.random,
+    readMemory: overrides.readMemory ?? readProcessMemory,
     logger: overrides.logger ?? createLogger({ level: config.logLevel }),
     cleanup,
   }
   try {
     const platform = await openPlatform(basics, overrides)
     const tasks = createTaskEngine(basics, platform)
-    const processes = createProcesses(basics, platform, overrides.readMemory ?? readProcessMemory)
+    const processes = createProcesses(basics, platform)
     const services = { ...(await createServices(basics, platform, tasks)), processes }
     await startWork(basics, platform, { ...tasks, processes })
     const url = await serve(basics, services)
@@ -192,10 +198,12 @@ function createTaskEngine({ clock, logger }: Basics, { db, events, dispatch }: P
   return { transitions, announcer, reconciler, publisher }
 }
 
-function createProcesses(basics: Basics, { db }: Platform, readMemory: ReadMemory): ProcessRegistry {
-  const { config, processId, clock, logger, cleanup } = basics
+function createProcesses(basics: Basics, { db }: Platform): ProcessRegistry {
+  const { config, processId, clock, newId, readMemory, logger, cleanup } = basics
   const vitals = createProcessVitals({ clock, readMemory })
-  const processes = createProcessRegistry({ db, clock, logger, vitals, processId, roles: config.roles })
+  const memoryAlert = createMemoryAlert({ db, newId, processId, aliveMs })
+  const self = { processId, roles: config.roles, vitals, memoryAlert }
+  const processes = createProcessRegistry({ db, clock, logger, ...self })
   cleanup.add('the list of processes', () => processes.close())
   return processes
 }
@@ -270,17 +278,38 @@ async function startWork(
   reconciler.start()
   cleanup.add('the reconciler', () => reconciler.stop())
   const worker = config.roles.includes('worker') ? await startTaskWorker(basics, platform, engine) : null
+  const guard = worker === null ? null : guardMemory(basics, { worker, processes })
   let stopping = false
+  if (worker !== null) {
+    cleanup.add('the worker', async () => {
+      stopping = true
+      void processes.beat()
+      await worker.stop(config.shutdownGraceMs)
+    })
+  }
   await processes.start({
     runningTasks: () => worker?.runningTasks() ?? 0,
-    claiming: () => worker !== null && !stopping,
+    claiming: () => worker !== null && !stopping && guard?.shortage() === null,
+    memoryShortage: () => guard?.shortage() ?? null,
   })
-  if (worker === null) return
-  cleanup.add('the worker', async () => {
-    stopping = true
-    void processes.beat()
-    await worker.stop(config.shutdownGraceMs)
+}
+
+type Guarded = { worker: Worker; processes: ProcessRegistry }
+
+function guardMemory(basics: Basics, { worker, processes }: Guarded): MemoryGuard {
+  const { config, readMemory, logger, cleanup } = basics
+  const guard = startMemoryGuard({
+    readMemory,
+    limits: memoryLimits(config.workerMemoryLimitMb),
+    onChange(shortage) {
+      if (shortage === null) worker.resume()
+      else worker.pause()
+      void processes.beat()
+    },
+    logger,
   })
+  cleanup.add('the memory guard', () => guard.close())
+  return guard
 }
 
 async function startTaskWorker(basics: Basics, platform: Platform, engine: TaskEngine): Promise<Worker> {

@@ -42,6 +42,8 @@ export type Config = {
     timeouts: { connectMs?: number; firstTokenMs?: number; idleMs?: number; totalMs?: number }
   }
   workerConcurrency: number
+  /** Null: a share of what there is. */
+  workerMemoryLimitMb: number | null
   leaseMs: number
   shutdownGraceMs: number
   limits: { bodyBytes: number; promptBytes: number }
@@ -119,6 +121,11 @@ export const environmentSchema = z.object({
     .optional()
     .describe('for a whole call, all retries and models included; default 600 000'),
   WORKER_CONCURRENCY: integer(1, 10_000).default(50).describe('tasks that this process runs at once'),
+  WORKER_MEMORY_LIMIT_MB: integer(64, 16_777_216)
+    .optional()
+    .describe(
+      'a process that holds more memory takes no tasks until it is below 90 % of this; default: 80 % of the machine’s or container’s',
+    ),
   LEASE_MS: integer(1_000, 600_000)
     .default(12_000)
     .describe('how long a silent worker keeps its tasks; heartbeats come three times as often, and every 4 s at least'),
@@ -230,6 +237,7 @@ function toConfig(env: Environment): Config {
       },
     },
     workerConcurrency: env.WORKER_CONCURRENCY,
+    workerMemoryLimitMb: env.WORKER_MEMORY_LIMIT_MB ?? null,
     leaseMs: env.LEASE_MS,
     shutdownGraceMs: env.SHUTDOWN_GRACE_MS,
     limits: { bodyBytes: env.LIMIT_BODY_BYTES, promptBytes: env.LIMIT_PROMPT_BYTES },

@@ -35,6 +35,7 @@ describe('parseConfig', () => {
         timeouts: {},
       },
       workerConcurrency: 50,
+      workerMemoryLimitMb: null,
       leaseMs: 12_000,
       shutdownGraceMs: 30_000,
       limits: { bodyBytes: 1_048_576, promptBytes: 262_144 },

@@ -2,6 +2,8 @@ import type { Clock } from '../../lib/clock.ts'
 import type { Database, Statement } from '../../platform/database/database.ts'
 import type { Logger } from '../../platform/logger.ts'
 import type { ProcessVitals } from '../../platform/process-vitals.ts'
+import type { MemoryAlert } from './memory-alert.ts'
+import type { MemoryShortage } from './memory-guard.ts'
 
 /**
  * The list of all processes, as rows: each writes a sign of life every five seconds and takes its row away when it stops. Who has been silent for
@@ -26,6 +28,7 @@ export type ProcessWork = {
   runningTasks(): number
   /** Whether it takes tasks. */
   claiming(): boolean
+  memoryShortage(): MemoryShortage | null
 }
 
 export type Workers = {
@@ -40,6 +43,7 @@ export type ProcessRegistryDeps = {
   clock: Clock
   logger: Logger
   vitals: ProcessVitals
+  memoryAlert: MemoryAlert
   processId: string
   roles: readonly string[]
   /** Between two signs of life. */
@@ -49,7 +53,7 @@ export type ProcessRegistryDeps = {
 const defaultBeatMs = 5_000
 const retryMs = 1_000
 /** Three signs of life in a row were missed. */
-const aliveMs = 15_000
+export const aliveMs = 15_000
 const forgottenMs = 60_000
 const cachedMs = 1_000
 
@@ -74,7 +78,7 @@ const workersStatement: Statement = {
 }
 
 export function createProcessRegistry(deps: ProcessRegistryDeps): ProcessRegistry {
-  const { db, clock, logger, vitals, processId, roles, beatMs = defaultBeatMs } = deps
+  const { db, clock, logger, vitals, memoryAlert, processId, roles, beatMs = defaultBeatMs } = deps
   const startedAt = clock.now()
   // Nobody else has the embedded database: whoever left a row there is dead.
   const deadAfterMs = db.kind === 'embedded' ? 0 : forgottenMs
@@ -90,6 +94,7 @@ export function createProcessRegistry(deps: ProcessRegistryDeps): ProcessRegistr
     const { rssBytes, cpuPercent, eventLoopLagMs } = vitals.measure()
     const now = [rssBytes, cpuPercent, eventLoopLagMs, doing.runningTasks(), doing.claiming()]
     await db.query(beatStatement, [processId, roles, startedAt, ...now, deadAfterMs])
+    await memoryAlert.keep(doing.memoryShortage())
   }
 
   async function giveSign(doing: ProcessWork): Promise<void> {

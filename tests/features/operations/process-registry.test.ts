@@ -1,4 +1,5 @@
 import { afterAll, beforeEach, expect, test } from 'vitest'
+import { createMemoryAlert } from '../../../src/features/operations/memory-alert.ts'
 import { createProcessRegistry, type ProcessRegistry } from '../../../src/features/operations/process-registry.ts'
 import type { Clock } from '../../../src/lib/clock.ts'
 import { systemClock } from '../../../src/lib/clock.ts'
@@ -21,15 +22,17 @@ const vitals = {
   measure: () => ({ rssBytes: 1_000, cpuPercent: 12.5, eventLoopLagMs: 3 }),
   close: () => undefined,
 }
-const busy = { runningTasks: () => 7, claiming: () => true }
-const idle = { runningTasks: () => 0, claiming: () => false }
+const busy = { runningTasks: () => 7, claiming: () => true, memoryShortage: () => null }
+const idle = { ...busy, runningTasks: () => 0, claiming: () => false }
 
 type Overrides = { db?: Database; processId?: string; roles?: string[]; beatMs?: number; clock?: Clock }
 
 function createRegistry(overrides: Overrides): ProcessRegistry & { logs: ReturnType<typeof captureLogs> } {
   const logs = captureLogs()
-  const deps = { db, clock: systemClock, logger: logs.logger, vitals, processId: newId(), roles: ['worker'] }
-  return { ...createProcessRegistry({ ...deps, ...overrides }), logs }
+  const self = { processId: newId(), roles: ['worker'], ...overrides }
+  const memoryAlert = createMemoryAlert({ db, newId, processId: self.processId, aliveMs: 15_000 })
+  const deps = { db, clock: systemClock, logger: logs.logger, vitals, memoryAlert }
+  return { ...createProcessRegistry({ ...deps, ...self }), logs }
 }
 
 /** As on a server, where others may live: the tests' own database is an embedded one. */
@@ -125,7 +128,7 @@ test('a process whose row was taken away for its silence is back with its next s
 test('a sign of life that is asked for during another one tells of what has changed', async () => {
   let claiming = true
   const registry = createRegistry({})
-  await registry.start({ runningTasks: () => 0, claiming: () => claiming })
+  await registry.start({ ...idle, claiming: () => claiming })
 
   const first = registry.beat()
   claiming = false
@@ -210,7 +213,7 @@ test('two processes that beat against each other and clear away the same dead ro
   await Promise.all(registries.map((registry) => registry.close()))
 })
 
-test('a running server is in the list, under the id that its leases have', async () => {
+test('a running server is in the list, under the id that its leases have', { timeout: 120_000 }, async () => {
   await using app = await startTestApp()
   const { services } = app
 

@@ -25,3 +25,34 @@ test('gives nobody a place once closed, also those who wait', async () => {
 
   expect([await waiting, await slots.take()]).toEqual([false, false])
 })
+
+test('gives out no place while it is paused, and those that were given back then to who waited first', async () => {
+  const slots = createSlots(2)
+  await slots.take()
+  slots.pause()
+  const order: string[] = []
+  const waiting = ['first', 'second', 'third'].map(async (name) => {
+    if (await slots.take()) order.push(name)
+  })
+  slots.release()
+  await new Promise((resolve) => setImmediate(resolve))
+  expect(order).toEqual([])
+
+  slots.resume()
+  await Promise.all(waiting.slice(0, 2))
+
+  expect(order).toEqual(['first', 'second'])
+  slots.release()
+  await waiting[2]
+})
+
+test('who waits for a place while it is paused is told when it is closed', async () => {
+  const slots = createSlots(1)
+  slots.pause()
+  const waiting = slots.take()
+
+  slots.close()
+  slots.resume()
+
+  expect(await waiting).toBe(false)
+})

@@ -19,6 +19,9 @@ import type { RunEnd, Transitions } from './transitions.ts'
 /** Runs tasks: hint → free slot → claim → model → end. */
 export interface Worker {
   runningTasks(): number
+  /** Claims nothing more until `resume`; what runs goes on, and other processes take what is waiting. */
+  pause(): void
+  resume(): void
   /**
    * Stops claiming, lets runs go on for `graceMs` milliseconds, then gives the rest back as QUEUED, which costs them no attempt.
    */
@@ -136,6 +139,8 @@ export async function startWorker(deps: WorkerDeps): Promise<Worker> {
 
   return {
     runningTasks: () => runs.size,
+    pause: () => slots.pause(),
+    resume: () => slots.resume(),
     async stop(graceMs) {
       slots.close()
       await stopConsuming()

@@ -30,6 +30,8 @@ import { createCleanup, type Cleanup } from './lib/cleanup.ts'
 import { systemClock, type Clock } from './lib/clock.ts'
 import { newId as newUuid, type NewId } from './lib/ids.ts'
 import { sleep } from './lib/sleep.ts'
+import type { CircuitBreakers } from './platform/circuit-breaker/circuit-breaker.ts'
+import { createInProcessCircuitBreakers } from './platform/circuit-breaker/in-process.ts'
 import { createDatabase } from './platform/database/create-database.ts'
 import type { Database } from './platform/database/database.ts'
 import type { Dispatch } from './platform/dispatch/dispatch.ts'
@@ -39,6 +41,8 @@ import { createInProcessEvents } from './platform/events/in-process.ts'
 import { createLogger, type Logger } from './platform/logger.ts'
 import { memoryLimits } from './platform/memory-limits.ts'
 import { createProcessVitals, readProcessMemory, type ReadMemory } from './platform/process-vitals.ts'
+import { createInProcessRateLimits } from './platform/rate-limit/in-process.ts'
+import type { RateLimits } from './platform/rate-limit/rate-limit.ts'
 import { loadOrCreateSecret } from './platform/secret-file.ts'
 
 /** A running server. */
@@ -125,7 +129,7 @@ export async function startApp(config: Config, overrides: Partial<AppOverrides> 
   }
 }
 
-type Platform = { db: Database; events: Events; dispatch: Dispatch; ai: AiClient }
+type Platform = Pick<Drivers, 'events' | 'dispatch'> & { db: Database; ai: AiClient }
 
 /** The only place that chooses drivers. */
 async function openPlatform(basics: Basics, overrides: Partial<AppOverrides>): Promise<Platform> {
@@ -143,46 +147,64 @@ async function openPlatform(basics: Basics, overrides: Partial<AppOverrides>): P
     onStatement,
   })
   cleanup.add('the database', () => db.close())
-  const { events, dispatch } = await openMessaging(basics)
+  const { events, dispatch, ...limiting } = await openDrivers(basics)
   const demo = demoTokenDelayMs === undefined ? {} : { demoTokenDelayMs }
-  const ai = createAiClient({ ...config.ai, ...demo, clock, newId, random, logger })
+  const ai = createAiClient({ ...config.ai, ...limiting, ...demo, clock, newId, random, logger })
   cleanup.add('the AI client', () => ai.close())
   return { db, events, dispatch, ai }
 }
 
-type Messaging = Pick<Platform, 'events' | 'dispatch'>
+/** What is in this process, or shared by all over Redis. */
+type Drivers = { events: Events; dispatch: Dispatch; breakers: CircuitBreakers; rateLimits: RateLimits }
 
-async function openMessaging(basics: Basics): Promise<Messaging> {
-  const { config, logger, cleanup } = basics
+async function openDrivers(basics: Basics): Promise<Drivers> {
+  const { config, clock, newId, logger, cleanup } = basics
   const hints: HintOptions = {
     maxWaitingPerAgent: config.workerConcurrency,
     onError: (error) => logger.error({ err: error }, 'a hint could not be taken'),
   }
-  const { events, dispatch } =
+  const drivers: Drivers =
     config.redisUrl === null
-      ? { events: createInProcessEvents(), dispatch: createInProcessDispatch(hints) }
-      : await openRedisMessaging(basics, { url: config.redisUrl, hints })
-  cleanup.add('events', () => events.close())
-  cleanup.add('dispatch', () => dispatch.close())
-  return { events, dispatch }
+      ? {
+          events: createInProcessEvents(),
+          dispatch: createInProcessDispatch(hints),
+          breakers: createInProcessCircuitBreakers({ clock, newId }),
+          rateLimits: createInProcessRateLimits({ clock }),
+        }
+      : await openRedisDrivers(basics, { url: config.redisUrl, hints })
+  cleanup.add('events', () => drivers.events.close())
+  cleanup.add('dispatch', () => drivers.dispatch.close())
+  cleanup.add('circuit breakers', () => drivers.breakers.close())
+  cleanup.add('rate limits', () => drivers.rateLimits.close())
+  return drivers
 }
 
 type HintOptions = { maxWaitingPerAgent: number; onError: (error: unknown) => void }
 
 // Loaded only when it is asked for: the clients take most of a second to import.
-async function openRedisMessaging(
-  { clock, logger, random }: Basics,
+async function openRedisDrivers(
+  { clock, newId, logger, random }: Basics,
   { url, hints }: { url: string; hints: HintOptions },
-): Promise<Messaging> {
-  const [{ openRedis }, { createRedisEvents }, { createBullmqDispatch }] = await Promise.all([
+): Promise<Drivers> {
+  const [
+    { openRedis },
+    { createRedisEvents },
+    { createBullmqDispatch },
+    { createRedisCircuitBreakers },
+    { createRedisRateLimits },
+  ] = await Promise.all([
     import('./platform/redis/redis.ts'),
     import('./platform/events/redis.ts'),
     import('./platform/dispatch/bullmq.ts'),
+    import('./platform/circuit-breaker/redis.ts'),
+    import('./platform/rate-limit/redis.ts'),
   ])
   const redis = await openRedis({ url, clock, logger, random })
   return {
     events: await createRedisEvents({ redis, logger }),
     dispatch: await createBullmqDispatch({ ...hints, redis, logger }),
+    breakers: createRedisCircuitBreakers({ redis, clock, newId, logger }),
+    rateLimits: createRedisRateLimits({ redis, clock, logger }),
   }
 }
 

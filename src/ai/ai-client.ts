@@ -1,17 +1,24 @@
 import type { Clock } from '../lib/clock.ts'
 import type { NewId } from '../lib/ids.ts'
+import type { CircuitBreakers } from '../platform/circuit-breaker/circuit-breaker.ts'
+import { createInProcessCircuitBreakers } from '../platform/circuit-breaker/in-process.ts'
 import type { Logger } from '../platform/logger.ts'
+import { createInProcessRateLimits } from '../platform/rate-limit/in-process.ts'
+import type { RateLimits } from '../platform/rate-limit/rate-limit.ts'
 import { composeGates, type AttemptGate } from './admission.ts'
 import { AiError } from './ai-error.ts'
+import { createBackgroundWork, type BackgroundWork } from './background-work.ts'
+import { createBreakerGate } from './breaker-gate.ts'
 import { runChain } from './chain.ts'
 import { createConnectionWatch } from './connection-watch.ts'
 import { createDemoProvider, demoModelName, demoProviderName, demoTokenDelayMs } from './demo-provider.ts'
 import { createEndpointMemory } from './endpoint-memory.ts'
-import type { AiEvent, CallScope, ModelName, ModelRequest } from './model-call.ts'
+import type { AiEvent, CallScope, ModelName, ModelRequest, RateLimit } from './model-call.ts'
 import { createModelDirectory, type ModelDirectory, type ResolvedModel } from './model-directory.ts'
 import { createOutputSchemas, type OutputSchema } from './output-schema.ts'
 import { createPricing, type ModelPrice } from './pricing.ts'
 import { createProvider, type ProviderConfig } from './provider.ts'
+import { createRateLimitGate } from './rate-limit-gate.ts'
 import { createTimeoutLookup, type AiTimeouts } from './timeouts.ts'
 
 /** Calls models. See README.md in this folder for what happens when they fail. */
@@ -33,7 +40,7 @@ export interface AiClient {
    * one at its definition.
    */
   compileOutputSchema(schema: unknown, field?: string): OutputSchema
-  /** Aborts the calls that run; later ones fail at once. */
+  /** Aborts the calls that run, later ones fail at once; resolves when all is settled that could be. */
   close(): Promise<void>
 }
 
@@ -60,7 +67,15 @@ export type AiClientOptions = {
   prices?: Readonly<Record<ModelName, ModelPrice>>
   /** Between two tokens of the demo. */
   demoTokenDelayMs?: number
-  /** What decides, in this order, whether a call upstream may be made: see AttemptGate. */
+  /** Default: those of this process. Whoever gives some closes them, after the client. */
+  breakers?: CircuitBreakers
+  /** Default: those of this process. Whoever gives some closes them, after the client. */
+  rateLimits?: RateLimits
+  /** By "provider/model", besides that of the provider. */
+  modelRateLimits?: Readonly<Record<ModelName, RateLimit>>
+  /** Of every workspace that has none of its own. */
+  workspaceRateLimit?: RateLimit
+  /** What decides, in this order and after breakers and rate limits, whether a call upstream may be made: see AttemptGate. */
   gates?: readonly AttemptGate[]
   clock: Clock
   newId: NewId
@@ -95,7 +110,8 @@ export function createAiClient(options: AiClientOptions): AiClient {
   })
   const memory = createEndpointMemory()
   const connections = createConnectionWatch()
-  const gate = composeGates(options.gates ?? [], { logger })
+  const background = createBackgroundWork({ logger })
+  const gate = composeGates([...createGates(options, background), ...(options.gates ?? [])], { logger })
   const chainDeps = { clock, newId, random, logger, pricing, memory, connections, gate }
   const calls = new Set<AbortController>()
   let isClosed = false
@@ -127,8 +143,31 @@ export function createAiClient(options: AiClientOptions): AiClient {
     async close() {
       isClosed = true
       for (const call of calls) call.abort(new Error('the AI client is closed'))
+      await background.settled()
     },
   }
+}
+
+const noLimit: RateLimit = { requestsPerMinute: null, tokensPerMinute: null }
+
+/** The cheapest question first. */
+function createGates(options: AiClientOptions, background: BackgroundWork): AttemptGate[] {
+  const { providers, clock, newId, logger } = options
+  const breakers = options.breakers ?? createInProcessCircuitBreakers({ clock, newId })
+  const limits = options.rateLimits ?? createInProcessRateLimits({ clock })
+  const limited = providers.flatMap(({ name, rateLimit }) =>
+    rateLimit === undefined ? [] : [[name, rateLimit] as const],
+  )
+  return [
+    createBreakerGate({ breakers, background, logger }),
+    createRateLimitGate({
+      limits,
+      background,
+      ofProviders: Object.fromEntries(limited),
+      ofModels: options.modelRateLimits ?? {},
+      ofWorkspaces: options.workspaceRateLimit ?? noLimit,
+    }),
+  ]
 }
 
 /**

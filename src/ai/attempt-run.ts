@@ -175,5 +175,7 @@ const maxMessageChars = 500
 // It is stored and shown: some endpoints repeat the key that they refuse, and PostgreSQL takes no NUL.
 function presentable(message: string, apiKey: string): string {
   const text = apiKey.length < 8 ? message : message.replaceAll(apiKey, '[redacted]')
-  return text.replaceAll('\0', '\uFFFD').slice(0, maxMessageChars)
+  const shown = text.replaceAll('\0', '\uFFFD').slice(0, maxMessageChars)
+  // The first half of a pair says nothing, and PostgreSQL takes none.
+  return /[\uD800-\uDBFF]$/.test(shown) ? shown.slice(0, -1) : shown
 }

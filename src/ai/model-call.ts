@@ -29,6 +29,11 @@ export type RateLimit = { requestsPerMinute: number | null; tokensPerMinute: num
 /** Somebody a call is made for: what it uses counts against their limits and budgets. The library knows only the names. */
 export type CallScope = { readonly kind: 'workspace' | 'agent'; readonly id: string; readonly rateLimit: RateLimit }
 
+/** All workspaces have one limit, which is configured with the client. */
+export function workspaceScope(id: string): CallScope {
+  return { kind: 'workspace', id, rateLimit: { requestsPerMinute: null, tokensPerMinute: null } }
+}
+
 /** What a call says while it runs, in this order: (started delta*)+ finished. */
 export type AiEvent =
   /**

@@ -1,4 +1,6 @@
+import { createHash } from 'node:crypto'
 import OpenAI from 'openai'
+import type { RateLimit } from './model-call.ts'
 import type { AiTimeouts } from './timeouts.ts'
 
 /** One OpenAI-compatible endpoint. */
@@ -11,6 +13,8 @@ export type ProviderConfig = {
   apiKey: string
   /** Longer or shorter than the general ones, for all its models. */
   timeouts?: Partial<AiTimeouts>
+  /** How much its key may be used, all models together. */
+  rateLimit?: RateLimit
 }
 
 export type Fetch = typeof globalThis.fetch
@@ -20,6 +24,8 @@ export type Provider = {
   readonly name: string
   readonly baseUrl: string | null
   readonly apiKey: string
+  /** Names the key without telling it: what is known of one key says nothing of another. */
+  readonly keyId: string
   readonly sdk: OpenAI
   /** What it calls the maximum of output tokens, as far as one can know before asking. */
   readonly maxTokensName: MaxTokensName
@@ -58,7 +64,12 @@ export function createProvider(config: ProviderConfig, options: { fetch?: Fetch 
     ...(options.fetch === undefined ? {} : { fetch: options.fetch }),
   })
   const isOpenAi = hostname === 'api.openai.com' || hostname.endsWith('.openai.azure.com')
-  return { name, baseUrl, apiKey, sdk, maxTokensName: isOpenAi ? 'max_completion_tokens' : 'max_tokens' }
+  const keyId = createHash('sha256').update(`${url}\0${apiKey}`).digest('hex').slice(0, keyIdChars)
+  const maxTokensName = isOpenAi ? 'max_completion_tokens' : 'max_tokens'
+  return { name, baseUrl, apiKey, keyId, sdk, maxTokensName }
 }
+
+/** 48 bits: enough to tell a few keys apart, too few to find one by. */
+const keyIdChars = 12
 
 const maxTimerMs = 2 ** 31 - 1

@@ -7,7 +7,7 @@ export type HeaderReader = { get(name: string): string | null }
  */
 export function retryAfterMs(headers: HeaderReader, now: Date): number | null {
   const milliseconds = readNumber(headers.get('retry-after-ms'))
-  if (milliseconds !== null) return Math.max(0, milliseconds)
+  if (milliseconds !== null) return Math.max(0, Math.ceil(milliseconds))
   const value = headers.get('retry-after')
   const seconds = readNumber(value)
   if (seconds !== null) return Math.max(0, Math.ceil(seconds * 1000))

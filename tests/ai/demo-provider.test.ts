@@ -52,8 +52,8 @@ test('can be asked by name beside other providers, and is never a silent fallbac
   server.replyAlways(httpError(401))
 
   expect((await callModel(ai)).error?.kind).toBe('authentication_failed')
-  expect(outcomes(await callModel(ai, { models: ['a/m', 'demo/demo'] }))).toEqual([
-    'a/m authentication_failed',
+  expect(outcomes(await callModel(ai, { models: ['a/other', 'demo/demo'] }))).toEqual([
+    'a/other authentication_failed',
     'demo/demo succeeded',
   ])
 })

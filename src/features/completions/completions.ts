@@ -1,6 +1,6 @@
 import type { AiClient } from '../../ai/ai-client.ts'
 import { AiError } from '../../ai/ai-error.ts'
-import type { AiEvent, Answer, ModelRequest } from '../../ai/model-call.ts'
+import { workspaceScope, type AiEvent, type Answer, type ModelRequest } from '../../ai/model-call.ts'
 import type { NewId } from '../../lib/ids.ts'
 import { interruptible } from '../../lib/interruptible.ts'
 import { parseInput } from '../../lib/parse-input.ts'
@@ -73,7 +73,8 @@ export function createCompletions(deps: CompletionsDeps): Completions {
 
   async function* run(viewer: Viewer, input: CompletionInput, signal: AbortSignal): AsyncGenerator<CompletionItem> {
     const call = await begin(viewer, input)
-    const events = ai.stream(call.request, { signal })[Symbol.asyncIterator]()
+    const scopes = [workspaceScope(call.workspaceId)]
+    const events = ai.stream(call.request, { signal, scopes })[Symbol.asyncIterator]()
     const describe = createDescriber(call.id)
     let isOver = false
     try {

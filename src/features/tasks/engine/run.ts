@@ -1,6 +1,6 @@
 import type { AiClient } from '../../../ai/ai-client.ts'
 import { AiError } from '../../../ai/ai-error.ts'
-import type { Answer, UpstreamAttempt } from '../../../ai/model-call.ts'
+import { workspaceScope, type Answer, type CallScope, type UpstreamAttempt } from '../../../ai/model-call.ts'
 import { AppError } from '../../../lib/errors.ts'
 import { fullJitterDelayMs } from '../../../lib/backoff.ts'
 import type { Logger } from '../../../platform/logger.ts'
@@ -82,7 +82,7 @@ async function ask(
     onInterrupt: 'RESTART',
   } as const
   const firstReason = lastSegment > 0 ? `Attempt ${claimed.task.attempt} began.` : null
-  for await (const event of ai.stream(request, { signal })) {
+  for await (const event of ai.stream(request, { signal, scopes: scopesOf(claimed) })) {
     switch (event.type) {
       case 'started':
         output.begin(event.model, event.reason ?? firstReason)
@@ -172,6 +172,15 @@ function delayBeforeRetry({ task, agent }: ClaimedRun, failure: unknown, random:
   })
   const wishedMs = failure instanceof AiError ? (failure.retryAfterMs ?? 0) : 0
   return Math.max(backoffMs, Math.min(Math.ceil(wishedMs), maxWishedDelayMs))
+}
+
+/** Whose limits and budgets the run counts against. */
+function scopesOf({ task, agent }: ClaimedRun): readonly CallScope[] {
+  const { requestsPerMinute, tokensPerMinute } = agent
+  return [
+    workspaceScope(task.workspaceId),
+    { kind: 'agent', id: task.agentId, rateLimit: { requestsPerMinute, tokensPerMinute } },
+  ]
 }
 
 function ownerOf({ task }: ClaimedRun): CallOwner {

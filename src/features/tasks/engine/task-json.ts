@@ -16,6 +16,8 @@ export type ClaimedRun = {
     temperature: number | null
     maxOutputTokens: number | null
     outputSchema: Readonly<Record<string, unknown>> | null
+    requestsPerMinute: number | null
+    tokensPerMinute: number | null
     retryInitialDelayMs: number
     retryMaxDelayMs: number
   }
@@ -160,6 +162,8 @@ const claimedRun = z
       temperature: z.number().nullable(),
       max_output_tokens: z.number().nullable(),
       output_schema: z.record(z.string(), z.unknown()).nullable(),
+      requests_per_minute: z.number().nullable(),
+      tokens_per_minute: z.number().nullable(),
       retry_initial_delay_ms: z.number(),
       retry_max_delay_ms: z.number(),
     }),
@@ -184,6 +188,8 @@ const claimedRun = z
         temperature: run.agent.temperature,
         maxOutputTokens: run.agent.max_output_tokens,
         outputSchema: run.agent.output_schema,
+        requestsPerMinute: run.agent.requests_per_minute,
+        tokensPerMinute: run.agent.tokens_per_minute,
         retryInitialDelayMs: run.agent.retry_initial_delay_ms,
         retryMaxDelayMs: run.agent.retry_max_delay_ms,
       },

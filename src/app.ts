@@ -1,6 +1,7 @@
 import { createAiClient, type AiClient } from './ai/ai-client.ts'
 import type { Config } from './config.ts'
 import { openAccessChanges } from './features/accounts/access-changes.ts'
+import { createApiKeys } from './features/accounts/api-keys.ts'
 import { createAccounts } from './features/accounts/accounts.ts'
 import type { FirstAdminPolicy } from './features/accounts/first-admin.ts'
 import { createAgents } from './features/agents/agents.ts'
@@ -263,6 +264,7 @@ async function createServices(basics: Basics, platform: Platform, engine: TaskEn
     clock,
     logger,
     accounts,
+    apiKeys: createApiKeys({ db, clock, newId, access, changes }),
     usage: createUsage({ db }),
     workspaces: createWorkspaces({ db, clock, newId, access }),
     agents: createAgents({

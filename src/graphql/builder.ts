@@ -7,6 +7,7 @@ import ValidationPlugin from '@pothos/plugin-validation'
 import type PrismaTypes from '../generated/pothos-types.ts'
 import { getDatamodel } from '../generated/pothos-types.ts'
 import { ForbiddenError, UnauthenticatedError } from '../lib/errors.ts'
+import './api-key-scopes.ts'
 import './argument-checks.ts'
 import type { GraphQLContext } from './context.ts'
 import { DateTimeScalar, JsonScalar, SafeIntScalar } from './scalars.ts'
@@ -18,6 +19,7 @@ import { validationError } from './validation-error.ts'
  *
  * - Every field of Query, Mutation and Subscription needs a signed-in viewer unless it says `skipTypeScopes: true`;
  *   `authScopes: { admin: true }` asks for more.
+ * - An API key gets as far as api-key-scopes.ts says: a new mutation is closed to keys until it is listed there.
  * - Global ids (`t.arg.globalID({ for: Ref })`, also inside inputs) reach the resolver as `{ typename, id }` with a UUID;
  *   anything else was refused as BAD_USER_INPUT with the argument's path.
  * - `first` and `last` are in 0…100; `after` and `before` of a connection are the cursor of a row's `id`, unless the field
@@ -39,7 +41,15 @@ export const builder = new SchemaBuilder<{
   DefaultNodeNullability: false
 }>({
   // The first is the outermost around resolvers; argument checks run in the opposite order, ours before all others.
-  plugins: [ScopeAuthPlugin, ValidationPlugin, RelayPlugin, DataloaderPlugin, PrismaPlugin, 'argumentChecks'],
+  plugins: [
+    ScopeAuthPlugin,
+    'apiKeyScopes',
+    ValidationPlugin,
+    RelayPlugin,
+    DataloaderPlugin,
+    PrismaPlugin,
+    'argumentChecks',
+  ],
   defaultFieldNullability: false,
   scopeAuth: {
     // Without it `subscribe` runs before the check.

@@ -1,4 +1,5 @@
 import type { Accounts } from '../features/accounts/accounts.ts'
+import type { ApiKeys } from '../features/accounts/api-keys.ts'
 import type { Viewer } from '../features/accounts/viewer.ts'
 import type { Agents } from '../features/agents/agents.ts'
 import type { Completions } from '../features/completions/completions.ts'
@@ -19,6 +20,7 @@ export interface Services {
   clock: Clock
   logger: Logger
   accounts: Accounts
+  apiKeys: ApiKeys
   workspaces: Workspaces
   agents: Agents
   tasks: Tasks

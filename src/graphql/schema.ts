@@ -1,5 +1,6 @@
 import { lexicographicSortSchema, printSchema, type GraphQLSchema } from 'graphql'
 import '../features/accounts/accounts.graphql.ts'
+import '../features/accounts/api-keys.graphql.ts'
 import '../features/accounts/sessions.graphql.ts'
 import '../features/agents/agents.graphql.ts'
 import '../features/completions/completions.graphql.ts'

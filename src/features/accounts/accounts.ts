@@ -6,6 +6,8 @@ import type { NewId } from '../../lib/ids.ts'
 import type { Database } from '../../platform/database/database.ts'
 import type { Logger } from '../../platform/logger.ts'
 import type { AccessChanges } from './access-changes.ts'
+import { createApiKeyCheck } from './api-key-check.ts'
+import { looksLikeApiKey } from './api-key-tokens.ts'
 import { createAccessTokens } from './access-tokens.ts'
 import { authError } from './auth-errors.ts'
 import { createChangePassword, type ChangePasswordInput } from './change-password.ts'
@@ -42,10 +44,10 @@ export interface Accounts extends Sessions {
   /** Replaces the password and ends all other sessions; see createChangePassword. */
   changePassword(viewer: SessionViewer, input: ChangePasswordInput, client: ClientInfo): Promise<User>
   /**
-   * Who presents this access token, and until when it is good. Throws UnauthenticatedError when it or its session is not
+   * Who presents this access token or API key, and until when it is good (null: it does not end by itself). Throws UnauthenticatedError when it or its session is not
    * valid (any more).
    */
-  authenticate(accessToken: string): Promise<{ viewer: Viewer; expiresAt: Date | null }>
+  authenticate(token: string): Promise<{ viewer: Viewer; expiresAt: Date | null }>
   /**
    * Calls `onRefused` once when a viewer who stays connected is not let in any more: within 1 s of what ended it, on any process. Call what
    * it returns when they have gone.
@@ -107,19 +109,26 @@ export async function createAccounts(deps: AccountsDeps): Promise<Accounts> {
   const passwords = createPasswords({ keys, slots, strength: createPasswordStrength(), bcryptCost })
   const accessTokens = createAccessTokens({ keys, clock, newId })
   const sessionCheck = createSessionCheck({ db, clock, changes })
+  const apiKeyCheck = createApiKeyCheck({ db, clock, changes, logger })
   const liveViewers = createLiveViewers({
     changes,
     logger,
     sweepEveryMs,
-    recheck: async ({ userId, sessionId }) => {
-      if (sessionId === null) throw authError('INVALID_TOKEN')
-      return sessionCheck.require({ userId, sessionId })
+    recheck,
+    async refresh(viewers) {
+      await sessionCheck.refresh(viewers.flatMap(({ sessionId }) => sessionId ?? []))
+      await apiKeyCheck.refresh(viewers.flatMap(({ apiKey }) => apiKey ?? []))
     },
-    refresh: (viewers) => sessionCheck.refresh(viewers.flatMap(({ sessionId }) => sessionId ?? [])),
   })
   const signUp = createSignUp({ ...deps, passwords })
   const logIn = createLogIn({ db, clock, newId, passwords })
   const refreshSession = createRefreshSession({ db, clock, newId, keys, changes })
+
+  async function recheck({ userId, sessionId, apiKey }: Viewer): Promise<Viewer> {
+    if (apiKey !== undefined) return apiKeyCheck.require(apiKey)
+    if (sessionId === null) throw authError('INVALID_TOKEN')
+    return sessionCheck.require({ userId, sessionId })
+  }
 
   async function withAccessToken({ user, session, refreshToken }: GrantedSession): Promise<SessionTokens> {
     const { token, expiresAt } = await accessTokens.issue(session)
@@ -138,8 +147,9 @@ export async function createAccounts(deps: AccountsDeps): Promise<Accounts> {
     },
     ...createSessions({ db, clock, newId, changes }),
     changePassword: createChangePassword({ db, clock, newId, passwords, changes }),
-    async authenticate(accessToken) {
-      const { expiresAt, ...session } = await accessTokens.verify(accessToken)
+    async authenticate(token) {
+      if (looksLikeApiKey(token)) return apiKeyCheck.authenticate(token)
+      const { expiresAt, ...session } = await accessTokens.verify(token)
       return { viewer: await sessionCheck.require(session), expiresAt }
     },
     async viewerUser({ userId }) {

@@ -2,7 +2,14 @@ import { UnauthenticatedError } from '../../lib/errors.ts'
 
 /** Why somebody is not let in; shown as `details.reason`, so that a program can react to it. */
 export type AuthFailure =
-  'WRONG_CREDENTIALS' | 'INVALID_TOKEN' | 'EXPIRED' | 'SESSION_ENDED' | 'ACCOUNT_DISABLED' | 'REFRESH_REUSED'
+  | 'WRONG_CREDENTIALS'
+  | 'INVALID_TOKEN'
+  | 'EXPIRED'
+  | 'SESSION_ENDED'
+  | 'ACCOUNT_DISABLED'
+  | 'REFRESH_REUSED'
+  | 'INVALID_API_KEY'
+  | 'API_KEY_EXPIRED'
 
 type Explanation = { message: string; suggestions: readonly string[] }
 
@@ -23,6 +30,14 @@ const explanations: Record<AuthFailure, Explanation> = {
   },
   SESSION_ENDED: { message: 'The session has ended.', suggestions: [logInAgain] },
   ACCOUNT_DISABLED: { message: 'The account is disabled.', suggestions: ['Ask an administrator of this server.'] },
+  INVALID_API_KEY: {
+    message: 'The API key is not valid (any more).',
+    suggestions: ['Check that it is whole, and that it was neither revoked nor rotated.'],
+  },
+  API_KEY_EXPIRED: {
+    message: 'The API key has expired.',
+    suggestions: ['Make a new one with the createApiKey mutation.'],
+  },
   REFRESH_REUSED: {
     message: 'The refresh token had been used before, so its session was ended.',
     suggestions: [logInAgain, 'Keep only the newest refresh token, and refresh in one place at a time.'],

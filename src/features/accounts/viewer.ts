@@ -13,7 +13,9 @@ export type Viewer = {
 }
 
 /** What an API key is good for: one workspace, and there no more than its scopes and than its maker may do. */
-export type ApiKeyGrant = { id: string; workspaceId: string; scopes: readonly ApiScope[] }
+export type ApiKeyGrant = { id: string; prefix: string; workspaceId: string; scopes: readonly ApiScope[] }
+
+export type ApiKeyViewer = Viewer & { apiKey: ApiKeyGrant }
 
 /** A viewer in a session of their own. */
 export type SessionViewer = Viewer & { sessionId: string }

@@ -29,3 +29,9 @@ export function liveSessions(now: Date): {
     orderBy: [{ createdAt: 'desc' }, { id: 'desc' }],
   }
 }
+
+/** The API keys of the viewer's workspaces that were not revoked; a key sees itself only. */
+export function visibleApiKeys(viewer: Viewer): Prisma.ApiKeyWhereInput {
+  const live = { revokedAt: null, workspace: workspacesOf(viewer) }
+  return viewer.apiKey === undefined ? live : { ...live, id: viewer.apiKey.id }
+}

@@ -2,7 +2,8 @@ import type { Prisma } from '../../generated/prisma/client.ts'
 import type { Transaction } from '../../platform/database/database.ts'
 import type { RequestOrigin } from './request-origin.ts'
 
-type AuditSubject = 'user' | 'session' | 'workspace' | 'member' | 'agent' | 'task' | 'key' | 'flag' | 'budget'
+type AuditSubject =
+  'user' | 'session' | 'api_key' | 'workspace' | 'member' | 'agent' | 'task' | 'key' | 'flag' | 'budget'
 
 /** The subject, then what happened to it: `user.signed_up`. */
 export type AuditAction = `${AuditSubject}.${string}`
@@ -22,5 +23,7 @@ export type AuditRecord = RequestOrigin & {
 
 /** Writes one audit event. Pass the transaction of the act itself: either both happened or neither. */
 export async function recordAudit(tx: Transaction, record: AuditRecord): Promise<void> {
-  await tx.auditEvent.create({ data: record })
+  const { apiKeyId, details, ...row } = record
+  const facts = apiKeyId === undefined ? details : { ...details, apiKeyId }
+  await tx.auditEvent.create({ data: facts === undefined ? row : { ...row, details: facts } })
 }

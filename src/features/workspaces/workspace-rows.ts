@@ -12,6 +12,14 @@ export type NewWorkspace = {
   createdAt: Date
 }
 
+/**
+ * Orders those who change a workspace's people or keys: each counts what the other has left. It does not get in the way of tasks, which only
+ * refer to the row.
+ */
+export async function lockWorkspace(tx: Transaction, workspaceId: string): Promise<void> {
+  await tx.$executeRaw`SELECT 1 FROM workspace WHERE id = ${workspaceId}::uuid FOR NO KEY UPDATE`
+}
+
 /** Inserts a workspace with everything that it cannot be without: its feed's counter and its owner. */
 export async function insertWorkspace(tx: Transaction, workspace: NewWorkspace): Promise<Workspace> {
   const { id, memberId, ownerId, name, personal, createdAt } = workspace

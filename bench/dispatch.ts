@@ -25,9 +25,9 @@ await using server = await startRedisServer(program)
 async function hints(deliver: (text: string) => void): Promise<Line> {
   const logger = createLogger({ level: 'warn' })
   const redis = await openRedis({ url: server.url, clock: systemClock, logger, random: Math.random })
-  const options = { redis, logger, maxWaitingPerAgent: 50, onError: console.error }
+  const options = { redis, logger, maxWaitingPerWorkspace: 50, onError: console.error }
   const [here, there] = [await createBullmqDispatch(options), await createBullmqDispatch(options)]
-  there.consume(async (agentId) => deliver(agentId))
+  there.consume(async (workspaceId) => deliver(workspaceId))
   return { send: (text) => here.hint(text), close: async () => void (await Promise.all([here.close(), there.close()])) }
 }
 
@@ -47,8 +47,8 @@ async function measureLatency(open: OpenLine): Promise<readonly number[]> {
   const delays: number[] = []
   const line = await open((text) => delays.push(performance.now() - (sent.get(text) ?? 0)))
   for (let n = 0; n < latencySamples; n += 1) {
-    sent.set(`agent-${n}`, performance.now())
-    await line.send(`agent-${n}`)
+    sent.set(`workspace-${n}`, performance.now())
+    await line.send(`workspace-${n}`)
     await new Promise((resolve) => setTimeout(resolve, latencyIntervalMs))
   }
   await line.close()
@@ -66,7 +66,7 @@ async function measureThroughput(open: OpenLine): Promise<number> {
   const startedMs = performance.now()
   let next = 0
   const sender = async (): Promise<void> => {
-    while (next < throughputCount) await line.send(`agent-${(next += 1)}`)
+    while (next < throughputCount) await line.send(`workspace-${(next += 1)}`)
   }
   await Promise.all(Array.from({ length: throughputInFlight }, sender))
   await finished

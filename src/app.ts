@@ -161,7 +161,7 @@ type Drivers = { events: Events; dispatch: Dispatch; breakers: CircuitBreakers; 
 async function openDrivers(basics: Basics): Promise<Drivers> {
   const { config, clock, newId, logger, cleanup } = basics
   const hints: HintOptions = {
-    maxWaitingPerAgent: config.workerConcurrency,
+    maxWaitingPerWorkspace: 1,
     onError: (error) => logger.error({ err: error }, 'a hint could not be taken'),
   }
   const drivers: Drivers =
@@ -180,7 +180,7 @@ async function openDrivers(basics: Basics): Promise<Drivers> {
   return drivers
 }
 
-type HintOptions = { maxWaitingPerAgent: number; onError: (error: unknown) => void }
+type HintOptions = { maxWaitingPerWorkspace: number; onError: (error: unknown) => void }
 
 // Loaded only when it is asked for: the clients take most of a second to import.
 async function openRedisDrivers(
@@ -273,8 +273,8 @@ async function createServices(basics: Basics, platform: Platform, engine: TaskEn
       clock,
       newId,
       access,
-      onAgentReady(agentId) {
-        dispatch.hint(agentId).catch((error: unknown) => logger.warn({ err: error, agentId }, 'a hint was lost'))
+      onAgentReady({ id: agentId, workspaceId }) {
+        dispatch.hint(workspaceId).catch((error: unknown) => logger.warn({ err: error, agentId }, 'a hint was lost'))
       },
       cancelWaitingTasks: () => engine.reconciler.reconcile(),
     }),
@@ -337,13 +337,13 @@ function guardMemory(basics: Basics, { worker, processes }: Guarded): MemoryGuar
 }
 
 async function startTaskWorker(basics: Basics, platform: Platform, engine: TaskEngine): Promise<Worker> {
-  const { config, processId, clock, random, logger, cleanup } = basics
+  const { config, processId, clock, newId, random, logger, cleanup } = basics
   const { workerConcurrency: concurrency, leaseMs } = config
   const { transitions, announcer, publisher } = engine
   const { db } = platform
   const output = createOutputWriter({ db, publisher, logger, random })
   cleanup.add('output', () => output.close())
-  const steps = createStepBatcher({ transitions, announcer, clock, logger, processId, leaseMs })
+  const steps = createStepBatcher({ transitions, announcer, clock, newId, logger, processId, leaseMs })
   cleanup.add('steps', () => steps.close())
   const ledger = createLedger({ db })
   const shared = { ...platform, transitions, steps, ledger, output, clock, random, logger }

@@ -1,12 +1,12 @@
 import { expect, test } from 'vitest'
 import type { Dispatch } from '../../src/platform/dispatch/dispatch.ts'
 
-/** What every driver of Dispatch keeps. `start` gives one that holds at most three waiting hints of an agent. */
+/** What every driver of Dispatch keeps. `start` gives one that holds at most three waiting hints of a workspace. */
 export function dispatchContract(start: () => Promise<{ dispatch: Dispatch } & AsyncDisposable>): void {
   test('delivers hints in the order they were given', async () => {
     await using started = await start()
     const { dispatch } = started
-    for (const agentId of ['a', 'b', 'a', 'c']) await dispatch.hint(agentId)
+    for (const workspaceId of ['a', 'b', 'a', 'c']) await dispatch.hint(workspaceId)
 
     expect(await collect(dispatch, 4)).toEqual(['a', 'b', 'a', 'c'])
   })
@@ -29,8 +29,8 @@ export function dispatchContract(start: () => Promise<{ dispatch: Dispatch } & A
     const isFirstTaken = new Promise<void>((resolve) => (takeFirst = resolve))
     let sawFirst = (): void => undefined
     const first = new Promise<void>((resolve) => (sawFirst = resolve))
-    const stop = dispatch.consume(async (agentId) => {
-      taken.push(agentId)
+    const stop = dispatch.consume(async (workspaceId) => {
+      taken.push(workspaceId)
       sawFirst()
       await isFirstTaken
     })
@@ -45,15 +45,37 @@ export function dispatchContract(start: () => Promise<{ dispatch: Dispatch } & A
     expect(await collect(dispatch, 1)).toEqual(['b'])
   })
 
-  test('delivers a hint that comes while one of the same agent is being handled', async () => {
+  test('leaves hints to others until it is ready for one', async () => {
+    await using started = await start()
+    const { dispatch } = started
+    const taken: string[] = []
+    let getReady = (): void => undefined
+    const isReady = new Promise<void>((resolve) => (getReady = resolve))
+    const stop = dispatch.consume(
+      async (workspaceId) => void taken.push(workspaceId),
+      () => isReady,
+    )
+    await dispatch.hint('a')
+
+    expect(await collect(dispatch, 1)).toEqual(['a'])
+    const stopped = stop()
+    await dispatch.hint('b')
+    getReady()
+    await stopped
+
+    expect(taken).toEqual([])
+    expect(await collect(dispatch, 1)).toEqual(['b'])
+  })
+
+  test('delivers a hint that comes while one of the same workspace is being handled', async () => {
     await using started = await start()
     const { dispatch } = started
     let delivered = 0
     let done = (): void => undefined
     const isDone = new Promise<void>((resolve) => (done = resolve))
-    const stop = dispatch.consume(async (agentId) => {
+    const stop = dispatch.consume(async (workspaceId) => {
       delivered += 1
-      if (delivered === 1) await dispatch.hint(agentId)
+      if (delivered === 1) await dispatch.hint(workspaceId)
       else done()
     })
     await dispatch.hint('a')
@@ -97,14 +119,14 @@ export function dispatchContract(start: () => Promise<{ dispatch: Dispatch } & A
     await using started = await start()
     const { dispatch } = started
     const delivered: string[] = []
-    dispatch.consume(async (agentId) => void delivered.push(agentId))
+    dispatch.consume(async (workspaceId) => void delivered.push(workspaceId))
     await dispatch.close()
 
     await expect(dispatch.hint('late')).resolves.toBeUndefined()
     expect(delivered).toEqual([])
   })
 
-  test('bounds the waiting hints of an agent, and of each one alone', async () => {
+  test('bounds the waiting hints of a workspace, and of each one alone', async () => {
     await using started = await start()
     const { dispatch } = started
     for (let n = 0; n < 100; n += 1) await dispatch.hint('busy')
@@ -123,8 +145,8 @@ export function dispatchContract(start: () => Promise<{ dispatch: Dispatch } & A
     await dispatch.hint('good')
     let done = (): void => undefined
     const isDone = new Promise<void>((resolve) => (done = resolve))
-    const stop = dispatch.consume(async (agentId) => {
-      if (agentId === 'bad') throw new Error('a bug')
+    const stop = dispatch.consume(async (workspaceId) => {
+      if (workspaceId === 'bad') throw new Error('a bug')
       done()
     })
 
@@ -144,8 +166,8 @@ async function collectUntil(
   const delivered: string[] = []
   let done = (): void => undefined
   const isDone = new Promise<void>((resolve) => (done = resolve))
-  const stop = dispatch.consume(async (agentId) => {
-    delivered.push(agentId)
+  const stop = dispatch.consume(async (workspaceId) => {
+    delivered.push(workspaceId)
     if (isEnough(delivered)) done()
   })
   await isDone

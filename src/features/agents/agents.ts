@@ -48,7 +48,7 @@ export type AgentsDeps = DefinitionChecks & {
   newId: NewId
   access: WorkspaceAccess
   /** Told after a change that may let queued tasks run. A hint only: it must not throw, and the reconciler repairs its loss. */
-  onAgentReady: (agentId: string) => void
+  onAgentReady: (agent: Agent) => void
   /** Cancels what waits for an archived agent; safe to repeat. */
   cancelWaitingTasks: (agentId: string, reason: string) => Promise<void>
 }
@@ -126,7 +126,7 @@ export function createAgents(deps: AgentsDeps): Agents {
         return row
       })
       // It may have more room now.
-      if (agent.status === 'ACTIVE' && changes.concurrency !== undefined) onAgentReady(agent.id)
+      if (agent.status === 'ACTIVE' && changes.concurrency !== undefined) onAgentReady(agent)
       return agent
     },
 
@@ -137,7 +137,7 @@ export function createAgents(deps: AgentsDeps): Agents {
 
     async resume(viewer, agentId, origin = unknownOrigin) {
       const { agent, changed } = await setStatus({ viewer, origin, action: 'agent.resumed' }, agentId, 'ACTIVE')
-      if (changed) onAgentReady(agent.id)
+      if (changed) onAgentReady(agent)
       return agent
     },
 

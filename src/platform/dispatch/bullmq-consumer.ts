@@ -14,7 +14,9 @@ export type BullmqConsumerOptions = {
   /** Its own, closed with it. */
   blocking: RedisConnection
   /** Must not throw. */
-  handler: (agentId: string) => Promise<void>
+  handler: (workspaceId: string) => Promise<void>
+  /** Waited for before a hint is taken. */
+  untilReady: () => Promise<void>
   logger: Logger
   /** How long taking a hint off the queue may take before it is given to another, in milliseconds. */
   lockMs: number
@@ -31,7 +33,7 @@ export type BullmqConsumerOptions = {
  * Returns a function that stops it: it resolves when the hint in hand has been handled, and what comes too late goes back to the queue.
  */
 export function startBullmqConsumer(options: BullmqConsumerOptions): () => Promise<void> {
-  const { queueName, quota, requests, blocking, handler, logger, lockMs } = options
+  const { queueName, quota, requests, blocking, handler, untilReady, logger, lockMs } = options
   const worker = createWorker(options)
   const backend = worker.getBackend()
   const markerKey = backend.toKey('marker')
@@ -49,22 +51,24 @@ export function startBullmqConsumer(options: BullmqConsumerOptions): () => Promi
       await requests.run(() => job.moveToWait(token))
       return null
     }
-    const agentId = agentIdOf(job.data)
+    const workspaceId = workspaceIdOf(job.data)
     const taken = [requests.run(() => job.moveToCompleted(null, token, false))]
-    if (agentId !== null) taken.push(quota.release(agentId))
+    if (workspaceId !== null) taken.push(quota.release(workspaceId))
     // We have it in hand whatever became of that: Redis may have been emptied meanwhile. What stays behind is recovered as stalled.
     await Promise.allSettled(taken)
-    return agentId
+    return workspaceId
   }
 
   async function takeAll(): Promise<void> {
     let failures = 0
     while (!stopping.signal.aborted) {
       try {
-        const agentId = await take()
+        await untilReady()
+        if (stopping.signal.aborted) return
+        const workspaceId = await take()
         refusals.worked()
         failures = 0
-        if (agentId !== null) await handler(agentId)
+        if (workspaceId !== null) await handler(workspaceId)
       } catch (error) {
         if (stopping.signal.aborted) return
         refusals.failed(error)
@@ -126,7 +130,7 @@ function createWorker({ queueName, keyPrefix, requests, lockMs }: BullmqConsumer
   return worker
 }
 
-function agentIdOf(data: unknown): string | null {
-  if (typeof data !== 'object' || data === null || !('agentId' in data)) return null
-  return typeof data.agentId === 'string' ? data.agentId : null
+function workspaceIdOf(data: unknown): string | null {
+  if (typeof data !== 'object' || data === null || !('workspaceId' in data)) return null
+  return typeof data.workspaceId === 'string' ? data.workspaceId : null
 }

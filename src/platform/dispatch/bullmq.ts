@@ -10,8 +10,8 @@ import { createInProcessDispatch } from './in-process.ts'
 
 export type BullmqDispatchOptions = {
   redis: RedisServer
-  /** How many hints of one agent may wait, for all processes together; more than the workers' slots are of no use. */
-  maxWaitingPerAgent: number
+  /** How many hints of one workspace may wait, for all processes together: it has as many turns before the next one comes. */
+  maxWaitingPerWorkspace: number
   /** Told when a handler throws, which is a bug in it; the next hint is delivered all the same. */
   onError: (error: unknown) => void
   logger: Logger
@@ -37,14 +37,14 @@ type Consumer = { local: Dispatch; stop(): Promise<void> }
  * take two seconds at most, also when Redis is away or a handler hangs.
  */
 export async function createBullmqDispatch(options: BullmqDispatchOptions): Promise<Dispatch> {
-  const { redis, maxWaitingPerAgent, onError, logger, lockMs = 5_000, doubtAfterMs } = options
+  const { redis, maxWaitingPerWorkspace, onError, logger, lockMs = 5_000, doubtAfterMs } = options
   const { keyPrefix } = redis
   const requests = redis.connect('requests', 'hints')
   const queue = createQueue(requests.client, keyPrefix)
   const quota = createHintQuota({
     connection: requests,
     keyPrefix,
-    maxWaiting: maxWaitingPerAgent,
+    maxWaiting: maxWaitingPerWorkspace,
     queueKeys: { wait: queue.toKey('wait'), id: queue.toKey('id') },
     doubtAfterMs,
   })
@@ -53,33 +53,33 @@ export async function createBullmqDispatch(options: BullmqDispatchOptions): Prom
   let closed = false
   const refusals = createRefusalLog(logger, 'Redis refuses hints; work goes on within each process')
 
-  async function add(agentId: string): Promise<void> {
+  async function add(workspaceId: string): Promise<void> {
     // Custom ids would be refused for as long as their like is being taken; so BullMQ numbers them, which the quota relies on.
-    if (await quota.admit(agentId)) await requests.run(() => queue.add('hint', { agentId }))
+    if (await quota.admit(workspaceId)) await requests.run(() => queue.add('hint', { workspaceId }))
   }
 
   await requests.untilReady(connectLimitMs)
 
   return {
-    async hint(agentId) {
+    async hint(workspaceId) {
       if (closed) return
       try {
-        await add(agentId)
+        await add(workspaceId)
         refusals.worked()
       } catch (error) {
         if (closed) return
         const [consumer] = consumers
         if (consumer === undefined) throw error
         refusals.failed(error)
-        await consumer.local.hint(agentId)
+        await consumer.local.hint(workspaceId)
       }
     },
-    consume(handler) {
+    consume(handler, untilReady = () => Promise.resolve()) {
       const take = oneAtATime(handler, onError)
-      const local = createInProcessDispatch({ maxWaitingPerAgent, onError })
-      const stopLocal = local.consume(take)
+      const local = createInProcessDispatch({ maxWaitingPerWorkspace, onError })
+      const stopLocal = local.consume(take, untilReady)
       const blocking = redis.connect('blocking', `hints-${(opened += 1)}`)
-      const shared = { queueName, keyPrefix, quota, requests, blocking, handler: take, logger, lockMs }
+      const shared = { queueName, keyPrefix, quota, requests, blocking, handler: take, untilReady, logger, lockMs }
       const stopShared = startBullmqConsumer(shared)
       const self: Consumer = {
         local,
@@ -100,8 +100,8 @@ export async function createBullmqDispatch(options: BullmqDispatchOptions): Prom
   }
 }
 
-function createQueue(connection: RedisClient, prefix: string): Queue<{ agentId: string }> {
-  const queue = new Queue<{ agentId: string }>(queueName, {
+function createQueue(connection: RedisClient, prefix: string): Queue<{ workspaceId: string }> {
+  const queue = new Queue<{ workspaceId: string }>(queueName, {
     connection,
     prefix,
     skipVersionCheck: true,
@@ -116,11 +116,11 @@ function createQueue(connection: RedisClient, prefix: string): Queue<{ agentId: 
 
 /** From the queue and from this process itself hints come at once; the handler gets one after the other. */
 function oneAtATime(
-  handler: (agentId: string) => Promise<void>,
+  handler: (workspaceId: string) => Promise<void>,
   onError: (error: unknown) => void,
-): (agentId: string) => Promise<void> {
+): (workspaceId: string) => Promise<void> {
   let last = Promise.resolve()
-  return (agentId) => (last = last.then(() => handler(agentId)).catch(onError))
+  return (workspaceId) => (last = last.then(() => handler(workspaceId)).catch(onError))
 }
 
 async function settledWithin(work: Promise<unknown>, ms: number): Promise<void> {

@@ -1,11 +1,11 @@
 import type { RedisConnection } from '../redis/redis-connection.ts'
 
-/** How many hints of an agent wait in the queue, for all processes together. */
+/** How many hints of a workspace wait in the queue, for all processes together. */
 export interface HintQuota {
   /** Counts one more, and says whether it may be added: false when `maxWaiting` wait already. Throws what RedisConnection.run throws. */
-  admit(agentId: string): Promise<boolean>
+  admit(workspaceId: string): Promise<boolean>
   /** Counts one less: it was taken. */
-  release(agentId: string): Promise<void>
+  release(workspaceId: string): Promise<void>
 }
 
 export type HintQuotaOptions = {
@@ -22,9 +22,9 @@ export type HintQuotaOptions = {
 /*
  * A count goes wrong when a process dies between two steps. An expiry would mend it, and would let the queue grow without end while every
  * process is busy for longer. So a count that is full is held against the queue itself, which is first in, first out: jobs have rising
- * numbers, so when the oldest of the queue is newer than the agent's last hint (or the queue is empty), none of its hints can be waiting.
+ * numbers, so when the oldest of the queue is newer than the workspace's last hint (or the queue is empty), none of its hints can be waiting.
  * At rest for a while, because between counting and adding a hint is not in the queue yet. At worst, with its last hint the oldest of the
- * queue, an agent gets `maxWaiting` more, once.
+ * queue, a workspace gets `maxWaiting` more, once.
  */
 const admitScript = `
 local state = redis.call('HMGET', KEYS[1], 'count', 'after', 'at')
@@ -50,18 +50,18 @@ return 0
 
 export function createHintQuota(options: HintQuotaOptions): HintQuota {
   const { connection, keyPrefix, maxWaiting, queueKeys, doubtAfterMs = 2_000 } = options
-  const keyOf = (agentId: string): string => `${keyPrefix}:hinted:${agentId}`
+  const keyOf = (workspaceId: string): string => `${keyPrefix}:hinted:${workspaceId}`
 
   return {
-    async admit(agentId) {
-      const keys = [keyOf(agentId), queueKeys.wait, queueKeys.id]
+    async admit(workspaceId) {
+      const keys = [keyOf(workspaceId), queueKeys.wait, queueKeys.id]
       const admitted = await connection.run((client) =>
         client.eval(admitScript, keys.length, ...keys, maxWaiting, doubtAfterMs),
       )
       return admitted === 1
     },
-    async release(agentId) {
-      await connection.run((client) => client.eval(releaseScript, 1, keyOf(agentId)))
+    async release(workspaceId) {
+      await connection.run((client) => client.eval(releaseScript, 1, keyOf(workspaceId)))
     },
   }
 }

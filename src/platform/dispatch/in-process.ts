@@ -1,38 +1,46 @@
 import type { Dispatch } from './dispatch.ts'
 
 export type InProcessDispatchOptions = {
-  /** How many hints of one agent may wait; more than the worker's slots are of no use. */
-  maxWaitingPerAgent: number
+  /** How many hints of one workspace may wait: it has as many turns before the next one comes. */
+  maxWaitingPerWorkspace: number
   /** Told when a handler throws, which is a bug in it; the next hint is delivered all the same. */
   onError: (error: unknown) => void
 }
 
+type Delivery = {
+  handler: (workspaceId: string) => Promise<void>
+  untilReady: () => Promise<void>
+  isStopped: () => boolean
+}
+
 /** Hints within one process: one queue, first in, first out. */
-export function createInProcessDispatch({ maxWaitingPerAgent, onError }: InProcessDispatchOptions): Dispatch {
+export function createInProcessDispatch({ maxWaitingPerWorkspace, onError }: InProcessDispatchOptions): Dispatch {
   const queue: string[] = []
   const waiting = new Map<string, number>()
   let wake: (() => void) | null = null
   let closed = false
 
   function take(): string | undefined {
-    const agentId = queue.shift()
-    if (agentId === undefined) return undefined
-    const left = (waiting.get(agentId) ?? 1) - 1
-    if (left > 0) waiting.set(agentId, left)
-    else waiting.delete(agentId)
-    return agentId
+    const workspaceId = queue.shift()
+    if (workspaceId === undefined) return undefined
+    const left = (waiting.get(workspaceId) ?? 1) - 1
+    if (left > 0) waiting.set(workspaceId, left)
+    else waiting.delete(workspaceId)
+    return workspaceId
   }
 
-  async function deliver(handler: (agentId: string) => Promise<void>, isStopped: () => boolean): Promise<void> {
+  async function deliver({ handler, untilReady, isStopped }: Delivery): Promise<void> {
     while (!isStopped()) {
-      const agentId = take()
-      if (agentId === undefined) {
+      await untilReady()
+      if (isStopped()) return
+      const workspaceId = take()
+      if (workspaceId === undefined) {
         await new Promise<void>((resolve) => (wake = resolve))
         wake = null
         continue
       }
       try {
-        await handler(agentId)
+        await handler(workspaceId)
       } catch (error) {
         onError(error)
       }
@@ -40,16 +48,16 @@ export function createInProcessDispatch({ maxWaitingPerAgent, onError }: InProce
   }
 
   return {
-    async hint(agentId) {
-      const count = waiting.get(agentId) ?? 0
-      if (closed || count >= maxWaitingPerAgent) return
-      waiting.set(agentId, count + 1)
-      queue.push(agentId)
+    async hint(workspaceId) {
+      const count = waiting.get(workspaceId) ?? 0
+      if (closed || count >= maxWaitingPerWorkspace) return
+      waiting.set(workspaceId, count + 1)
+      queue.push(workspaceId)
       wake?.()
     },
-    consume(handler) {
+    consume(handler, untilReady = () => Promise.resolve()) {
       let stopped = false
-      const delivered = deliver(handler, () => stopped || closed)
+      const delivered = deliver({ handler, untilReady, isStopped: () => stopped || closed })
       return async () => {
         stopped = true
         wake?.()

@@ -28,7 +28,7 @@ function setUp(overrides: Partial<AgentsDeps> = {}) {
     compileOutputSchema: (schema) => {
       if (schema['type'] === 'nonsense') throw new BadUserInputError('outputSchema', 'not a JSON Schema')
     },
-    onAgentReady: (id) => void ready.push(id),
+    onAgentReady: ({ id }) => void ready.push(id),
     cancelWaitingTasks: async (id) => void cancelled.push(id),
     ...overrides,
   })

@@ -18,9 +18,9 @@ function createCounted(db: TestDatabase, overrides: Partial<ReconcilerDeps['tran
         counts.rounds += 1
         return transitions.reconcile(options)
       },
-      async agentsWithWork(limit) {
+      async workspacesWithWork(limit) {
         counts.hintRounds += 1
-        return transitions.agentsWithWork(limit)
+        return transitions.workspacesWithWork(limit)
       },
       async nextDueInMs() {
         counts.looks += 1

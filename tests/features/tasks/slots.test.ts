@@ -16,6 +16,33 @@ test('gives out as many places as there are, then makes the next wait its turn',
   expect(order).toEqual(['first', 'second'])
 })
 
+test('gives what is free at once, and says when something is', async () => {
+  const slots = createSlots(3)
+  expect(slots.takeFree(2)).toBe(2)
+  expect([slots.free(), slots.takeFree(4), slots.free(), slots.takeFree(1)]).toEqual([1, 1, 0, 0])
+  let isFree = false
+  const watched = slots.untilFree().then(() => (isFree = true))
+  expect(isFree).toBe(false)
+
+  slots.release()
+  await watched
+
+  expect(slots.free()).toBe(1)
+})
+
+test('whoever waits for a place comes before whoever watches for one', async () => {
+  const slots = createSlots(1)
+  await slots.take()
+  const watched = slots.untilFree()
+  const taken = slots.take()
+
+  slots.release()
+  expect(await taken).toBe(true)
+  expect(slots.free()).toBe(0)
+  slots.release()
+  await watched
+})
+
 test('gives nobody a place once closed, also those who wait', async () => {
   const slots = createSlots(1)
   await slots.take()
@@ -23,7 +50,8 @@ test('gives nobody a place once closed, also those who wait', async () => {
 
   slots.close()
 
-  expect([await waiting, await slots.take()]).toEqual([false, false])
+  expect([await waiting, await slots.take(), slots.takeFree(1), slots.free()]).toEqual([false, false, 0, 0])
+  await slots.untilFree()
 })
 
 test('gives out no place while it is paused, and those that were given back then to who waited first', async () => {

@@ -23,6 +23,7 @@ function createBatcher(): StepBatcher {
     transitions,
     announcer: { announce: async () => undefined },
     clock: systemClock,
+    newId,
     logger: captureLogs().logger,
     processId: newId(),
     leaseMs: 12_000,
@@ -38,10 +39,10 @@ test('an end is not refused for a claim that the database refuses', async () => 
   const agent = await seedAgent(db)
   await transitions.create([makeNewTask(agent)])
   const steps = createBatcher()
-  const run = await steps.claim(agent.id)
-  if (run === null) throw new Error('nothing was claimed')
+  const [run] = await steps.claim(agent.workspaceId, 1)
+  if (run === undefined) throw new Error('nothing was claimed')
 
-  const [ended, claimed] = await Promise.all([steps.end(released(run), null), steps.claim('not an id')])
+  const [ended, claimed] = await Promise.all([steps.end(released(run), null), steps.claim('not an id', 1)])
 
-  expect([ended, claimed]).toEqual([true, null])
+  expect([ended, claimed]).toEqual([true, []])
 })

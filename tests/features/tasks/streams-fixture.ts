@@ -46,6 +46,8 @@ export async function createTaskFixture(db: Database, publisher = nothingPublish
     return (await db.prisma.agent.create({ data: { ...data, ...limits } })).id
   }
   const agentId = await addAgent()
+  /** Claims are for a workspace: what came of another agent is for whoever asks for that one. */
+  const setAside: ClaimedRun[] = []
 
   async function reconcile(): Promise<void> {
     await publisher.publish(await transitions.reconcile({ cancelGraceMs: 60_000, limit: 100 }))
@@ -66,12 +68,15 @@ export async function createTaskFixture(db: Database, publisher = nothingPublish
       return id
     },
     async claim(ofAgentId = agentId) {
-      const claims = [{ agentId: ofAgentId, slots: 1 }]
       // Somebody else's transaction may have the task locked, and is then passed over.
       for (const deadlineMs = performance.now() + 5_000; performance.now() < deadlineMs; await turn()) {
+        const claims = [{ workspaceId, leaseTokens: [newId()], again: false }]
         const step = await transitions.step({ ends: [], claims, processId, leaseMs: 60_000 })
         await publisher.publish(step.transitions)
-        if (step.claimed[0] !== undefined) return step.claimed[0]
+        setAside.push(...step.claimed)
+        const index = setAside.findIndex(({ agent }) => agent.id === ofAgentId)
+        const [run] = index < 0 ? [] : setAside.splice(index, 1)
+        if (run !== undefined) return run
       }
       throw new Error('there was nothing to claim within 5 s')
     },

@@ -1,5 +1,10 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { createTransitions, type RunEnd, type Transitions } from '../../../src/features/tasks/engine/transitions.ts'
+import {
+  createTransitions,
+  type RunEnd,
+  type Transitions,
+  type Wish,
+} from '../../../src/features/tasks/engine/transitions.ts'
 import type { ClaimedRun } from '../../../src/features/tasks/engine/task-json.ts'
 import type { Agent } from '../../../src/generated/prisma/client.ts'
 import { newId } from '../../../src/lib/ids.ts'
@@ -146,7 +151,63 @@ describe('claim', () => {
 
     expect(results.flatMap(({ claimed }) => claimed)).toHaveLength(3)
     expect((await claim(1, narrow)).claimed).toEqual([])
-    expect(await transitions.agentsWithWork(100)).not.toContain(narrow.id)
+    expect(await transitions.workspacesWithWork(100)).not.toContain(narrow.workspaceId)
+  })
+
+  test('hands the tasks of a workspace to the agents that run fewest, as if one at a time', async () => {
+    const { workspaceId } = agent
+    const [idle, narrow] = [await seedAgent(db, { workspaceId }), await seedAgent(db, { workspaceId, concurrency: 1 })]
+    await transitions.create(Array.from({ length: 6 }, () => makeNewTask(agent)))
+    expect((await claim(2)).claimed.map((run) => run.agent.id)).toEqual([agent.id, agent.id])
+    await transitions.create([1, 2, 3].flatMap(() => [makeNewTask(narrow), makeNewTask(idle)]))
+
+    const { claimed, readyWorkspaceIds } = await claim(5)
+
+    const owners = claimed.map((run) => run.agent.id)
+    expect(owners.slice(0, 2).toSorted()).toEqual([idle.id, narrow.id].toSorted())
+    expect(owners.slice(2)).toEqual([idle.id, agent.id, idle.id])
+    expect(readyWorkspaceIds).toEqual([workspaceId])
+  })
+
+  test('says that something is left only when it could run', async () => {
+    const narrow = await seedAgent(db, { concurrency: 2 })
+    await transitions.create(Array.from({ length: 3 }, () => makeNewTask(narrow)))
+
+    expect((await claim(1, narrow)).readyWorkspaceIds).toEqual([narrow.workspaceId])
+    expect(await claim(1, narrow)).toMatchObject({ claimed: [{}], readyWorkspaceIds: [] })
+  })
+
+  test('gives the same tasks for the same tokens when it is asked again, with their leases renewed', async () => {
+    await transitions.create(Array.from({ length: 3 }, () => makeNewTask(agent)))
+    const first = wish(agent, 2)
+    const { claimed } = await transitions.step({ ends: [], claims: [first], processId, leaseMs: 5_000 })
+
+    const more = wish(agent, 2)
+    const again = { ...more, leaseTokens: [...first.leaseTokens, ...more.leaseTokens], again: true }
+    const repeated = await transitions.step({ ends: [], claims: [again], processId, leaseMs: 60_000 })
+
+    const held = repeated.claimed.filter(({ leaseToken }) => first.leaseTokens.includes(leaseToken))
+    expect(held.map(({ task }) => task.id).toSorted()).toEqual(claimed.map(({ task }) => task.id).toSorted())
+    expect(held.map(({ task }) => task.attempt)).toEqual([1, 1])
+    const renewed = (run: ClaimedRun) => Number(run.task.leaseExpiresAt) - Number(claimed[0]?.task.leaseExpiresAt)
+    expect(held.every((run) => renewed(run) > 30_000)).toBe(true)
+    expect(repeated.claimed).toHaveLength(3)
+    expect(repeated.transitions.map(({ event }) => event.type)).toEqual(['STARTED'])
+  })
+
+  test('does not take for its own what has passed to somebody else', async () => {
+    const task = makeNewTask(agent)
+    await transitions.create([task])
+    const lost = wish(agent, 1)
+    await transitions.step({ ends: [], claims: [lost], processId, leaseMs })
+    await expireLease(task.id)
+    await reconcile()
+    const taken = await claimOne(task.id)
+
+    const { claimed } = await transitions.step({ ends: [], claims: [{ ...lost, again: true }], processId, leaseMs })
+
+    expect(claimed).toEqual([])
+    expect(taken.task.attempt).toBe(2)
   })
 
   test('takes nothing of an agent that is paused', async () => {
@@ -154,7 +215,7 @@ describe('claim', () => {
     await transitions.create([makeNewTask(paused)])
 
     expect((await claim(1, paused)).claimed).toEqual([])
-    expect(await transitions.agentsWithWork(100)).not.toContain(paused.id)
+    expect(await transitions.workspacesWithWork(100)).not.toContain(paused.workspaceId)
   })
 })
 
@@ -173,7 +234,7 @@ describe('end', () => {
           calls: [callOf(run, callId)],
         }),
       ],
-      claims: [{ agentId: agent.id, slots: 1 }],
+      claims: [wish(agent, 1)],
       processId,
       leaseMs,
     })
@@ -205,7 +266,7 @@ describe('end', () => {
     await transitions.create([task])
     const error = { code: 'OVERLOADED', message: 'busy', retryable: true }
 
-    const { transitions: told } = await end(endOf(await claimOne(task.id), { outcome, error, retryDelayMs: 5_000 }))
+    const { transitions: told } = await end(endOf(await claimOne(task.id), { outcome, error, retryDelayMs: 600_000 }))
 
     expect(told[0]?.task).toMatchObject({
       status,
@@ -300,7 +361,7 @@ describe('a step that ends and claims', () => {
 
     const released = await transitions.step({
       ends: [endOf(run, { outcome: 'RELEASED' })],
-      claims: [{ agentId: agent.id, slots: 1 }],
+      claims: [wish(agent, 1)],
       processId,
       leaseMs,
     })
@@ -323,7 +384,7 @@ describe('agents with room', () => {
 
     const filled = await transitions.step({
       ends: [endOf(first)],
-      claims: [{ agentId: narrow.id, slots: 1 }],
+      claims: [wish(narrow, 1)],
       processId,
       leaseMs,
     })
@@ -331,7 +392,7 @@ describe('agents with room', () => {
     if (second === undefined) throw new Error('nothing was claimed')
     const left = await end(endOf(second))
 
-    expect([filled.readyAgentIds, left.readyAgentIds]).toEqual([[], [narrow.id]])
+    expect([filled.readyWorkspaceIds, left.readyWorkspaceIds]).toEqual([[], [narrow.workspaceId]])
   })
 })
 
@@ -452,18 +513,22 @@ describe('reconcile', () => {
       await db.prisma.task.update({ where: { id: task.id }, data: { queuedAt } })
     }
 
-    expect(await transitions.agentsWithWork(3)).toEqual([agents[1]?.id, agents[0]?.id, agents[2]?.id])
+    expect(await transitions.workspacesWithWork(3)).toEqual([1, 0, 2].map((index) => agents[index]?.workspaceId))
   })
 
   test('finds agents whose hints were lost', async () => {
     await transitions.create([makeNewTask(agent)])
 
-    expect(await transitions.agentsWithWork(1_000)).toContain(agent.id)
+    expect(await transitions.workspacesWithWork(1_000)).toContain(agent.workspaceId)
   })
 })
 
+function wish({ workspaceId }: Agent, count: number): Wish {
+  return { workspaceId, leaseTokens: Array.from({ length: count }, () => newId()), again: false }
+}
+
 function claim(slots: number, of: Agent = agent) {
-  return transitions.step({ ends: [], claims: [{ agentId: of.id, slots }], processId, leaseMs })
+  return transitions.step({ ends: [], claims: [wish(of, slots)], processId, leaseMs })
 }
 
 async function claimOne(taskId: string, of: Agent = agent): Promise<ClaimedRun> {

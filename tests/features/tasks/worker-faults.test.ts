@@ -30,7 +30,10 @@ async function startParts(
   const transitions = createTransitions({ db })
   const events = createInProcessEvents()
   const publisher = createTaskPublisher({ events, logger })
-  const dispatch = createInProcessDispatch({ maxWaitingPerAgent: 5, onError: (error) => logger.error({ err: error }) })
+  const dispatch = createInProcessDispatch({
+    maxWaitingPerWorkspace: 5,
+    onError: (error) => logger.error({ err: error }),
+  })
   const announcer = createAnnouncer({ publisher, dispatch, onScheduled: () => undefined, logger })
   const common = { clock: systemClock, random: Math.random, logger, leaseMs: 12_000 }
   const ai = createAiClient({
@@ -42,7 +45,7 @@ async function startParts(
     timeouts: {},
   })
   const output = createOutputWriter({ db, publisher, ...common })
-  const steps = createStepBatcher({ ...common, transitions, announcer, processId: newId() })
+  const steps = createStepBatcher({ ...common, transitions, announcer, newId, processId: newId() })
   const ledger = createLedger({ db })
   const parts = { ...common, ai, output, transitions, ledger, dispatch, events, concurrency: 5, steps }
   const worker = await startWorker({ ...parts, ...replace({ steps, ledger }) })
@@ -73,11 +76,11 @@ test('gives back what it was about to claim when it was stopped', async () => {
     steps: {
       ...steps,
       // The answer of the database is slow.
-      async claim(agentId) {
-        const run = await steps.claim(agentId)
+      async claim(workspaceId, count) {
+        const runs = await steps.claim(workspaceId, count)
         sayClaimed()
         await answered
-        return run
+        return runs
       },
     },
   }))

@@ -28,7 +28,7 @@ beforeAll(async () => {
       OPENAI_API_KEY: 'none',
       OPENAI_BASE_URL: models.baseUrl,
       AI_DEFAULT_MODELS: 'openai/test-model',
-      AI_FIRST_TOKEN_TIMEOUT_MS: '300',
+      AI_FIRST_TOKEN_TIMEOUT_MS: '3000',
     },
   })
   user = await app.signUp()

@@ -17,7 +17,7 @@ describe.skipIf(program === null)('BullMQ dispatch', () => {
   })
   afterAll(() => server[Symbol.asyncDispose]())
 
-  type Options = Partial<Pick<BullmqDispatchOptions, 'maxWaitingPerAgent' | 'lockMs' | 'doubtAfterMs'>>
+  type Options = Partial<Pick<BullmqDispatchOptions, 'maxWaitingPerWorkspace' | 'lockMs' | 'doubtAfterMs'>>
 
   /** Two processes' ends of one queue, and a look into Redis. */
   async function startDispatch({ url = server.url, ...options }: Options & { url?: string } = {}) {
@@ -29,7 +29,7 @@ describe.skipIf(program === null)('BullMQ dispatch', () => {
     const all = {
       redis,
       logger: logs.logger,
-      maxWaitingPerAgent: 3,
+      maxWaitingPerWorkspace: 3,
       onError: (error: unknown) => void errors.push(error),
       ...options,
     }
@@ -49,11 +49,11 @@ describe.skipIf(program === null)('BullMQ dispatch', () => {
     }
   }
 
-  function consume(dispatch: Dispatch, handle: (agentId: string) => Promise<void> = async () => {}) {
+  function consume(dispatch: Dispatch, handle: (workspaceId: string) => Promise<void> = async () => {}) {
     const taken: string[] = []
-    const stop = dispatch.consume(async (agentId) => {
-      taken.push(agentId)
-      await handle(agentId)
+    const stop = dispatch.consume(async (workspaceId) => {
+      taken.push(workspaceId)
+      await handle(workspaceId)
     })
     return { taken, stop }
   }
@@ -68,34 +68,34 @@ describe.skipIf(program === null)('BullMQ dispatch', () => {
     )
 
   /** Hints until one arrives: what the reconciler does. */
-  const untilDelivered = (from: Dispatch, taken: readonly string[], agentId: string): Promise<void> =>
-    until(`a hint for ${agentId} arrives`, async () => {
-      await from.hint(agentId).catch(() => {})
-      return taken.includes(agentId)
+  const untilDelivered = (from: Dispatch, taken: readonly string[], workspaceId: string): Promise<void> =>
+    until(`a hint for ${workspaceId} arrives`, async () => {
+      await from.hint(workspaceId).catch(() => {})
+      return taken.includes(workspaceId)
     })
 
   dispatchContract(() => startDispatch())
 
   test('delivers each hint to one process, and the rest to another while one waits', async () => {
-    await using started = await startDispatch({ maxWaitingPerAgent: 100 })
+    await using started = await startDispatch({ maxWaitingPerWorkspace: 100 })
     let free = (): void => {}
     const isFree = new Promise<void>((resolve) => (free = resolve))
     const busy = consume(started.dispatch, () => isFree)
     await started.dispatch.hint('first')
     await until('one process is busy', () => busy.taken.length === 1)
     const idle = consume(started.other)
-    for (let n = 0; n < 50; n += 1) await started.dispatch.hint(`agent-${n}`)
+    for (let n = 0; n < 50; n += 1) await started.dispatch.hint(`workspace-${n}`)
     await until('the other has the rest', () => idle.taken.length === 50)
     free()
 
     expect(busy.taken).toEqual(['first'])
-    expect(idle.taken).toEqual(Array.from({ length: 50 }, (_, n) => `agent-${n}`))
+    expect(idle.taken).toEqual(Array.from({ length: 50 }, (_, n) => `workspace-${n}`))
   })
 
   test('leaves nothing in Redis when all hints are taken', async () => {
     await using started = await startDispatch()
     const consumer = consume(started.other)
-    for (let n = 0; n < 20; n += 1) await started.dispatch.hint(`agent-${n}`)
+    for (let n = 0; n < 20; n += 1) await started.dispatch.hint(`workspace-${n}`)
     await until('all are taken', () => consumer.taken.length === 20)
     await consumer.stop()
 
@@ -106,8 +106,8 @@ describe.skipIf(program === null)('BullMQ dispatch', () => {
 
   test('goes on after FLUSHALL, whether it waits for hints or handles one', async () => {
     await using started = await startDispatch()
-    const consumer = consume(started.other, async (agentId) => {
-      if (agentId === 'flush') await started.admin.flushall()
+    const consumer = consume(started.other, async (workspaceId) => {
+      if (workspaceId === 'flush') await started.admin.flushall()
     })
     await started.dispatch.hint('before')
     await until('it waits', () => consumer.taken.length === 1)
@@ -145,8 +145,8 @@ describe.skipIf(program === null)('BullMQ dispatch', () => {
 
   test('goes on after a restart of Redis while a hint is being handled', async () => {
     await using started = await startDispatch()
-    const consumer = consume(started.other, async (agentId) => {
-      if (agentId === 'long') await server.restart()
+    const consumer = consume(started.other, async (workspaceId) => {
+      if (workspaceId === 'long') await server.restart()
     })
     await started.dispatch.hint('long')
     await until('it is being handled', () => consumer.taken.length === 1)
@@ -249,7 +249,7 @@ describe.skipIf(program === null)('BullMQ dispatch', () => {
   })
 
   test('mends a count that is too high because a process died between counting and adding', async () => {
-    await using started = await startDispatch({ maxWaitingPerAgent: 1, doubtAfterMs: 100 })
+    await using started = await startDispatch({ maxWaitingPerWorkspace: 1, doubtAfterMs: 100 })
     const counted = `${started.redis.keyPrefix}:hinted:a`
     await started.admin.hset(counted, { count: 1, after: 0, at: Date.now() })
     const consumer = consume(started.other)
@@ -258,7 +258,7 @@ describe.skipIf(program === null)('BullMQ dispatch', () => {
   })
 
   test('mends no count while the hints it counts are waiting', async () => {
-    await using started = await startDispatch({ maxWaitingPerAgent: 2, doubtAfterMs: 0 })
+    await using started = await startDispatch({ maxWaitingPerWorkspace: 2, doubtAfterMs: 0 })
     await started.dispatch.hint('first')
     for (let n = 0; n < 50; n += 1) await started.dispatch.hint('a')
 
@@ -281,8 +281,8 @@ describe.skipIf(program === null)('BullMQ dispatch', () => {
   test('reports a handler that throws, and goes on', async () => {
     await using started = await startDispatch()
     const bug = new Error('a bug')
-    const consumer = consume(started.other, async (agentId) => {
-      if (agentId === 'bad') throw bug
+    const consumer = consume(started.other, async (workspaceId) => {
+      if (workspaceId === 'bad') throw bug
     })
     await started.dispatch.hint('bad')
     await started.dispatch.hint('good')
@@ -297,7 +297,7 @@ describe.skipIf(program === null)('BullMQ dispatch', () => {
     })
     await using started = await startDispatch({ url: refusing.url })
     const here = consume(started.dispatch)
-    for (let n = 0; n < 10; n += 1) await started.dispatch.hint(`agent-${n}`)
+    for (let n = 0; n < 10; n += 1) await started.dispatch.hint(`workspace-${n}`)
 
     await until('they arrive all the same', () => here.taken.length === 10)
     const lines = started.logs.lines.filter(({ msg }) => msg.startsWith('Redis refuses hints'))
@@ -329,7 +329,7 @@ describe.skipIf(program === null)('BullMQ dispatch', () => {
     consume(started.other)
     await server.stop()
     try {
-      for (let n = 0; n < 100; n += 1) await started.dispatch.hint(`agent-${n}`)
+      for (let n = 0; n < 100; n += 1) await started.dispatch.hint(`workspace-${n}`)
       await until('it is logged', () => started.logs.lines.some(({ msg }) => msg.startsWith('Redis is away')))
     } finally {
       await server.start()

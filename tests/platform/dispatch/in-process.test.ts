@@ -4,7 +4,7 @@ import { dispatchContract } from '../../contracts/dispatch.ts'
 
 describe('in-process dispatch', () => {
   dispatchContract(async () => {
-    const dispatch = createInProcessDispatch({ maxWaitingPerAgent: 3, onError: () => undefined })
+    const dispatch = createInProcessDispatch({ maxWaitingPerWorkspace: 3, onError: () => undefined })
     return { dispatch, [Symbol.asyncDispose]: () => dispatch.close() }
   })
 })

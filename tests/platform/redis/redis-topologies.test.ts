@@ -16,7 +16,7 @@ async function startDrivers(url: string) {
   const logs = captureLogs()
   const { logger } = logs
   const redis = await openTestRedis(url, logs)
-  const hinted = { redis, logger, maxWaitingPerAgent: 3, onError: () => {} }
+  const hinted = { redis, logger, maxWaitingPerWorkspace: 3, onError: () => {} }
   const [publisher, subscriber] = [
     await createRedisEvents({ redis, logger }),
     await createRedisEvents({ redis, logger, beatMs: 200 }),
@@ -25,7 +25,7 @@ async function startDrivers(url: string) {
   const received: unknown[] = []
   const taken: string[] = []
   await subscriber.subscribe('topic', (message) => received.push(message))
-  worker.consume(async (agentId) => void taken.push(agentId))
+  worker.consume(async (workspaceId) => void taken.push(workspaceId))
 
   return {
     logs,

@@ -6,13 +6,13 @@ import type { TaskPublisher } from '../streams/task-publisher.ts'
 /** What follows from committed transitions: subscribers are told, queued tasks are hinted at, scheduled ones are waited for. */
 export interface Announcer {
   /**
-   * Never throws: the rows are the truth, and whoever missed this finds it there. `tails` are published first; `readyAgentIds` are hinted at
-   * beside the agents of queued tasks.
+   * Never throws: the rows are the truth, and whoever missed this finds it there. `tails` are published first; `readyWorkspaceIds` are
+   * hinted at beside the workspaces of queued tasks.
    */
   announce(
     transitions: readonly TaskTransition[],
     tails?: readonly OutputDeltaRecord[],
-    readyAgentIds?: readonly string[],
+    readyWorkspaceIds?: readonly string[],
   ): Promise<void>
 }
 
@@ -26,12 +26,13 @@ export type AnnouncerDeps = {
 
 export function createAnnouncer({ publisher, dispatch, onScheduled, logger }: AnnouncerDeps): Announcer {
   return {
-    async announce(transitions, tails = [], readyAgentIds = []) {
+    async announce(transitions, tails = [], readyWorkspaceIds = []) {
       await publisher.publishOutput(tails)
       await publisher.publish(transitions)
       if (transitions.some(({ task }) => task.status === 'SCHEDULED')) onScheduled()
-      const queued = transitions.filter(({ task }) => task.status === 'QUEUED').map(({ task }) => task.agentId)
-      const hints = await Promise.allSettled([...queued, ...readyAgentIds].map((agentId) => dispatch.hint(agentId)))
+      const queued = transitions.filter(({ task }) => task.status === 'QUEUED').map(({ task }) => task.workspaceId)
+      const ready = new Set([...queued, ...readyWorkspaceIds])
+      const hints = await Promise.allSettled([...ready].map((workspaceId) => dispatch.hint(workspaceId)))
       const failed = hints.find((hint) => hint.status === 'rejected')
       if (failed !== undefined)
         logger.warn({ err: failed.reason, hints: hints.length }, 'hints were lost; the reconciler repairs that')

@@ -52,8 +52,8 @@ export function createReconciler(deps: ReconcilerDeps): Reconciler {
     }
     if (!areHintsDue) return
     areHintsDue = false
-    const agentIds = await transitions.agentsWithWork(maxHintsPerRound)
-    const hints = await Promise.allSettled(agentIds.map((agentId) => dispatch.hint(agentId)))
+    const workspaceIds = await transitions.workspacesWithWork(maxHintsPerRound)
+    const hints = await Promise.allSettled(workspaceIds.map((workspaceId) => dispatch.hint(workspaceId)))
     const lost = hints.find((hint) => hint.status === 'rejected')
     if (lost !== undefined)
       logger.debug({ err: lost.reason, hints: hints.length }, 'hints were lost; the next round tries again')

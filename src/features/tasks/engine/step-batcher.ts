@@ -1,11 +1,12 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Logger } from '../../../platform/logger.ts'
 import type { Clock } from '../../../lib/clock.ts'
+import type { NewId } from '../../../lib/ids.ts'
 import { ServerBusyError, ServiceUnavailableError } from '../../../lib/errors.ts'
 import type { Announcer } from './announcer.ts'
 import type { ClaimedRun } from './task-json.ts'
 import type { OutputDeltaRecord } from '../streams/task-messages.ts'
-import type { RunEnd, Transitions } from './transitions.ts'
+import type { RunEnd, Transitions, Wish } from './transitions.ts'
 
 /**
  * Gathers the ends and the wishes to claim of all runs of a process into one transaction at a time. Self-clocked: the first goes at once,
@@ -19,8 +20,11 @@ export interface StepBatcher {
    * and no row has yet: it is announced before the end.
    */
   end(end: RunEnd, tail: OutputDeltaRecord | null): Promise<boolean>
-  /** Claims one task of the agent; null when there is none, no room for one, or the database is away. */
-  claim(agentId: string): Promise<ClaimedRun | null>
+  /**
+   * Claims up to `count` tasks of a workspace; as many as there are and have room. When the database's answer is lost, it is asked for again
+   * under the same lease tokens, for as long as a lease lasts: what was claimed is ours, however often that takes.
+   */
+  claim(workspaceId: string, count: number): Promise<ClaimedRun[]>
   /** Waits for the step under way and for those that wait; new ones are refused. */
   close(): Promise<void>
 }
@@ -30,6 +34,7 @@ export type StepBatcherDeps = {
   /** Told after each commit, in the order of commits. */
   announcer: Announcer
   clock: Clock
+  newId: NewId
   logger: Logger
   processId: string
   leaseMs: number
@@ -37,10 +42,9 @@ export type StepBatcherDeps = {
 
 const maxEndsPerStep = 64
 const maxEndedCharactersPerStep = 4 * 1024 * 1024
-/** A process that takes all its free slots for one agent makes the others wait: 145 ms instead of 23 at the 99th percentile. */
-const maxClaimsPerAgentAndStep = 4
 const maxClaimsPerStep = 64
-const retryDelayMs = 250
+const firstRetryDelayMs = 25
+const maxRetryDelayMs = 500
 
 type WaitingEnd = {
   end: RunEnd
@@ -49,14 +53,22 @@ type WaitingEnd = {
   resolve: (ended: boolean) => void
   reject: (error: unknown) => void
 }
-type WaitingClaim = { agentId: string; resolve: (run: ClaimedRun | null) => void }
+type WaitingClaim = {
+  workspaceId: string
+  leaseTokens: readonly string[]
+  /** Whether it was sent before. */
+  again: boolean
+  giveUpAtMs: number
+  resolve: (runs: ClaimedRun[]) => void
+}
 type Batch = { ends: WaitingEnd[]; claims: WaitingClaim[] }
 
 export function createStepBatcher(deps: StepBatcherDeps): StepBatcher {
-  const { transitions, announcer, clock, logger, processId, leaseMs } = deps
+  const { transitions, announcer, clock, newId, logger, processId, leaseMs } = deps
   const ends: WaitingEnd[] = []
   const claims: WaitingClaim[] = []
   let closed = false
+  let failures = 0
   let flushing: Promise<void> | null = null
 
   function wakeUp(): void {
@@ -75,19 +87,17 @@ export function createStepBatcher(deps: StepBatcherDeps): StepBatcher {
   async function flush(batch: Batch): Promise<void> {
     try {
       await runStep(batch)
+      failures = 0
     } catch (error) {
-      for (const claim of batch.claims) claim.resolve(null)
-      if (error instanceof ServiceUnavailableError || error instanceof ServerBusyError) await putBack(batch.ends, error)
+      if (error instanceof ServiceUnavailableError || error instanceof ServerBusyError) await putBack(batch, error)
       else await flushOneByOne(batch, error)
     }
   }
 
   async function runStep(batch: Batch): Promise<void> {
-    const slots = new Map<string, number>()
-    for (const { agentId } of batch.claims) slots.set(agentId, (slots.get(agentId) ?? 0) + 1)
     const result = await transitions.step({
       ends: batch.ends.map(({ end }) => end),
-      claims: [...slots].map(([agentId, count]) => ({ agentId, slots: count })),
+      claims: wishesOf(batch.claims),
       processId,
       leaseMs,
     })
@@ -97,23 +107,33 @@ export function createStepBatcher(deps: StepBatcherDeps): StepBatcher {
       result.transitions.filter(({ task }) => task.finishedAt !== null).map(({ task }) => task.id),
     )
     const tails = batch.ends.flatMap(({ tail }) => (tail !== null && finished.has(tail.taskId) ? [tail] : []))
-    await announcer.announce(result.transitions, tails, result.readyAgentIds)
+    await announcer.announce(result.transitions, tails, result.readyWorkspaceIds)
     for (const { end, resolve } of batch.ends) resolve(result.endedTaskIds.has(end.taskId))
-    const claimed = new Map<string, ClaimedRun[]>()
-    for (const run of result.claimed) claimed.set(run.agent.id, [...(claimed.get(run.agent.id) ?? []), run])
-    for (const { agentId, resolve } of batch.claims) resolve(claimed.get(agentId)?.shift() ?? null)
+    const claimed = new Map(result.claimed.map((run) => [run.leaseToken, run]))
+    for (const { leaseTokens, resolve } of batch.claims) {
+      resolve(leaseTokens.flatMap((token) => claimed.get(token) ?? []))
+    }
   }
 
-  async function putBack(waiting: WaitingEnd[], error: unknown): Promise<void> {
-    logger.warn({ err: error, ends: waiting.length }, 'a step has to wait for the database')
+  async function putBack(batch: Batch, error: unknown): Promise<void> {
+    logger.warn(
+      { err: error, ends: batch.ends.length, claims: batch.claims.length },
+      'a step has to wait for the database',
+    )
     const now = clock.monotonicMs()
-    for (const late of waiting.filter(({ giveUpAtMs }) => giveUpAtMs <= now)) late.resolve(false)
-    ends.unshift(...waiting.filter(({ giveUpAtMs }) => giveUpAtMs > now))
-    if (ends.length > 0) await delay(retryDelayMs)
+    const isLate = ({ giveUpAtMs }: { giveUpAtMs: number }): boolean => giveUpAtMs <= now
+    for (const end of batch.ends.filter(isLate)) end.resolve(false)
+    for (const claim of batch.claims.filter(isLate)) claim.resolve([])
+    ends.unshift(...batch.ends.filter((end) => !isLate(end)))
+    for (const claim of batch.claims) claim.again = true
+    claims.unshift(...batch.claims.filter((claim) => !isLate(claim)))
+    if (ends.length + claims.length > 0) await delay(Math.min(firstRetryDelayMs * 2 ** failures, maxRetryDelayMs))
+    failures += 1
   }
 
   // One end that the database refuses must not sink the others, nor a claim an end.
   async function flushOneByOne({ ends: waiting, claims: refused }: Batch, error: unknown): Promise<void> {
+    for (const { resolve } of refused) resolve([])
     if (refused.length > 0) logger.error({ err: error }, 'claiming tasks failed')
     else if (waiting.length === 1) {
       for (const { reject } of waiting) reject(error)
@@ -129,10 +149,11 @@ export function createStepBatcher(deps: StepBatcherDeps): StepBatcher {
         wakeUp()
       })
     },
-    claim(agentId) {
-      if (closed) return Promise.resolve(null)
+    claim(workspaceId, count) {
+      if (closed || count === 0) return Promise.resolve([])
+      const leaseTokens = Array.from({ length: count }, () => newId())
       return new Promise((resolve) => {
-        claims.push({ agentId, resolve })
+        claims.push({ workspaceId, leaseTokens, again: false, giveUpAtMs: clock.monotonicMs() + leaseMs, resolve })
         wakeUp()
       })
     },
@@ -159,16 +180,26 @@ function takeEnds(ends: WaitingEnd[]): WaitingEnd[] {
 }
 
 function takeClaims(claims: WaitingClaim[]): WaitingClaim[] {
-  const perAgent = new Map<string, number>()
-  const taken: WaitingClaim[] = []
-  const left: WaitingClaim[] = []
-  for (const claim of claims.splice(0)) {
-    const count = perAgent.get(claim.agentId) ?? 0
-    if (taken.length < maxClaimsPerStep && count < maxClaimsPerAgentAndStep) {
-      perAgent.set(claim.agentId, count + 1)
-      taken.push(claim)
-    } else left.push(claim)
+  let tokens = 0
+  let count = 0
+  for (const { leaseTokens } of claims) {
+    tokens += leaseTokens.length
+    if (count > 0 && tokens > maxClaimsPerStep) break
+    count += 1
   }
-  claims.push(...left)
-  return taken
+  return claims.splice(0, count)
+}
+
+/** One for each workspace: each is handed out its tasks as a whole. */
+function wishesOf(claims: readonly WaitingClaim[]): Wish[] {
+  const wishes = new Map<string, Wish>()
+  for (const { workspaceId, leaseTokens, again } of claims) {
+    const wish = wishes.get(workspaceId)
+    wishes.set(workspaceId, {
+      workspaceId,
+      leaseTokens: [...(wish?.leaseTokens ?? []), ...leaseTokens],
+      again: again || wish?.again === true,
+    })
+  }
+  return [...wishes.values()]
 }

@@ -22,6 +22,7 @@ import { parseClaimedRun, parseTransition, type ClaimedRun } from './task-json.t
 export interface Transitions {
   /** Tasks whose idempotency key is taken, or whose agent is not there or archived, are missing from the answer. */
   create(tasks: readonly NewTask[]): Promise<TaskTransition[]>
+  /** Not repeated when the connection breaks: the caller knows what it may ask for again. */
   step(step: Step): Promise<StepResult>
   /** In `tx`, when it is to happen together with something else; that must come first, because the last locks are taken here. */
   cancel(taskIds: readonly string[], reason: string | null, tx?: Transaction): Promise<TaskTransition[]>
@@ -31,8 +32,8 @@ export interface Transitions {
   reconcile(options: { cancelGraceMs: number; limit: number }): Promise<TaskTransition[]>
   /** Ends every lease at once. Only for a process that knows that no other one is alive. */
   expireAllLeases(): Promise<void>
-  /** Agents that have queued tasks and room for them, those first whose tasks have waited longest: a hint for them may have been lost. */
-  agentsWithWork(limit: number): Promise<string[]>
+  /** Workspaces that have queued tasks and room for them, those first whose tasks have waited longest: a hint for them may have been lost. */
+  workspacesWithWork(limit: number): Promise<string[]>
   /** Milliseconds until the next scheduled task is due (negative: overdue), by the database's clock; null when there is none. */
   nextDueInMs(): Promise<number | null>
 }
@@ -72,9 +73,16 @@ export type RunEnd = Lease & {
   calls: readonly RecordedCall[]
 }
 
+/**
+ * A wish for tasks of a workspace: at most one under each token, of the agents that run fewest. `again`: it was made before and its answer
+ * did not come, so what is running under its tokens is its answer.
+ */
+export type Wish = { workspaceId: string; leaseTokens: readonly string[]; again: boolean }
+
 export type Step = {
   ends: readonly RunEnd[]
-  claims: readonly { agentId: string; slots: number }[]
+  /** At most one for each workspace. */
+  claims: readonly Wish[]
   processId: string
   leaseMs: number
 }
@@ -84,8 +92,8 @@ export type StepResult = {
   /** The tasks of `ends` whose end was accepted; the leases of the others were lost. */
   endedTaskIds: ReadonlySet<string>
   claimed: ClaimedRun[]
-  /** Agents in which `ends` have left room for a task that waits. */
-  readyAgentIds: readonly string[]
+  /** Workspaces in which a task waits that could run: `claims` have left it, or `ends` have made room. */
+  readyWorkspaceIds: readonly string[]
 }
 
 const createStatement: Statement = { name: 'task_create', text: 'SELECT task_create($1) AS data' }
@@ -103,14 +111,14 @@ const expireStatement: Statement = {
   name: 'task_expire_leases',
   text: `UPDATE task SET lease_expires_at = clock_timestamp() WHERE status = 'RUNNING' AND lease_expires_at > clock_timestamp()`,
 }
-const agentsWithWorkStatement: Statement = {
-  name: 'agents_with_work',
-  text: `SELECT a.id FROM agent a
+const workspacesWithWorkStatement: Statement = {
+  name: 'workspaces_with_work',
+  text: `SELECT a.workspace_id AS id FROM agent a
           CROSS JOIN LATERAL (SELECT claim_order FROM task q WHERE q.agent_id = a.id AND q.status = 'QUEUED' ORDER BY claim_order, id LIMIT 1) q
           WHERE a.status = 'ACTIVE'
             AND a.concurrency > (SELECT count(*) FROM task r
                                   WHERE r.agent_id = a.id AND r.status = 'RUNNING' AND r.lease_expires_at > clock_timestamp())
-          ORDER BY q.claim_order LIMIT $1`,
+          GROUP BY a.workspace_id ORDER BY min(q.claim_order) LIMIT $1`,
 }
 const nextDueStatement: Statement = {
   name: 'task_next_due',
@@ -126,23 +134,19 @@ export function createTransitions({ db }: { db: Database }): Transitions {
       return rows.map((row) => parseTransition(row.data))
     },
     async step({ ends, claims, processId, leaseMs }) {
-      const rows = await db.query<Data & { kind: 'transition' | 'ended' | 'claimed' | 'ready' }>(
-        stepStatement,
-        [
-          storableJson(ends.map(endJson)),
-          storableJson(ends.flatMap((end) => end.calls.map(callJson))),
-          JSON.stringify(claims.map((claim) => ({ agent_id: claim.agentId, slots: claim.slots }))),
-          processId,
-          leaseMs,
-        ],
-        { retry: true },
-      )
+      const rows = await db.query<Data & { kind: 'transition' | 'ended' | 'claimed' | 'ready' }>(stepStatement, [
+        storableJson(ends.map(endJson)),
+        storableJson(ends.flatMap((end) => end.calls.map(callJson))),
+        JSON.stringify(claims.map(wishJson)),
+        processId,
+        leaseMs,
+      ])
       const data = (kind: string): unknown[] => rows.filter((row) => row.kind === kind).map((row) => row.data)
       return {
         transitions: data('transition').map(parseTransition),
         endedTaskIds: new Set(data('ended').map(String)),
         claimed: data('claimed').map(parseClaimedRun),
-        readyAgentIds: data('ready').map(String),
+        readyWorkspaceIds: data('ready').map(String),
       }
     },
     async cancel(taskIds, reason, tx) {
@@ -167,8 +171,8 @@ export function createTransitions({ db }: { db: Database }): Transitions {
     async expireAllLeases() {
       await db.query(expireStatement, [], { retry: true })
     },
-    async agentsWithWork(limit) {
-      const rows = await db.query<{ id: string }>(agentsWithWorkStatement, [limit])
+    async workspacesWithWork(limit) {
+      const rows = await db.query<{ id: string }>(workspacesWithWorkStatement, [limit])
       return rows.map((row) => row.id)
     },
     async nextDueInMs() {
@@ -194,6 +198,10 @@ function newTaskJson(task: NewTask): Record<string, unknown> {
     idempotency_key: task.idempotencyKey,
     idempotency_hash: task.idempotencyHash,
   }
+}
+
+function wishJson({ workspaceId, leaseTokens, again }: Wish): Record<string, unknown> {
+  return { workspace_id: workspaceId, lease_tokens: leaseTokens, ...(again && { again }) }
 }
 
 function endJson(end: RunEnd): Record<string, unknown> {

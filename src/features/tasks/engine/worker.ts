@@ -16,7 +16,7 @@ import type { ClaimedRun } from './task-json.ts'
 import type { OutputDeltaRecord } from '../streams/task-messages.ts'
 import type { RunEnd, Transitions } from './transitions.ts'
 
-/** Runs tasks: hint → free slot → claim → model → end. */
+/** Runs tasks: free slot → hint → claim → model → end. */
 export interface Worker {
   runningTasks(): number
   /** Claims nothing more until `resume`; what runs goes on, and other processes take what is waiting. */
@@ -48,33 +48,38 @@ export async function startWorker(deps: WorkerDeps): Promise<Worker> {
   const givingBack = new AbortController()
 
   function keep(work: Promise<void>): void {
-    const kept = work
-      .catch((error: unknown) => logger.error({ err: error }, 'a run could not be ended'))
-      .finally(() => going.delete(kept))
+    const kept = logged(work).finally(() => going.delete(kept))
     going.add(kept)
   }
 
-  // A lost hint costs a delay until the reconciler's next round, so nothing waits for one.
-  function hint(agentId: string): void {
-    dispatch.hint(agentId).catch((error: unknown) => logger.warn({ err: error, agentId }, 'a hint was lost'))
+  async function logged(work: Promise<void>): Promise<void> {
+    await work.catch((error: unknown) => logger.error({ err: error }, 'a run could not be ended'))
   }
 
-  async function takeHint(agentId: string): Promise<void> {
-    if (await slots.take()) keep(claimAndRun(agentId))
+  // One turn of a workspace. When something is left, its next hint goes to the tail of the queue, so that workspaces take turns.
+  async function takeHint(workspaceId: string): Promise<void> {
+    if (await slots.take()) keep(claimAndRun(workspaceId, 1 + slots.takeFree(maxClaimsPerTurn - 1)))
   }
 
-  async function claimAndRun(agentId: string): Promise<void> {
-    let claimed: ClaimedRun | null = null
+  /** Runs what it gets in as many slots as were taken for it, and gives the others back. */
+  async function claimAndRun(workspaceId: string, slotCount: number): Promise<void> {
+    let claimed: readonly ClaimedRun[] = []
     try {
-      claimed = await steps.claim(agentId)
-      // There may be more where that came from; the next hint goes to the tail, so that agents take turns.
-      if (claimed !== null) {
-        hint(agentId)
-        await execute(claimed)
-      }
+      claimed = await steps.claim(workspaceId, slotCount)
     } finally {
-      if (claimed === null) slots.release()
+      for (let unused = slotCount - claimed.length; unused > 0; unused -= 1) slots.release()
     }
+    // Not kept by themselves: who stops the worker waits for what was under way, and that includes them.
+    await Promise.all(claimed.map((one) => logged(execute(one))))
+  }
+
+  /**
+   * The slot of a run that is about to be ended. While others are free, nobody waits for this one: the workspace may go on in it, with a claim
+   * that shares the transaction of the end. Otherwise it goes to whoever has the next turn.
+   */
+  function passOn({ task: { workspaceId } }: ClaimedRun): void {
+    if (slots.free() > 0) keep(claimAndRun(workspaceId, 1))
+    else slots.release()
   }
 
   async function execute(claimed: ClaimedRun): Promise<void> {
@@ -88,9 +93,7 @@ export async function startWorker(deps: WorkerDeps): Promise<Worker> {
     try {
       const result = await run(claimed, control, deps)
       logger.debug({ taskId, attempt, outcome: result.end?.outcome ?? 'LEASE_LOST' }, 'run ended')
-      // The slot is free from here on: the claim that takes it shares the transaction of this end.
-      slots.release()
-      hint(claimed.agent.id)
+      passOn(claimed)
       await (result.end === null ? record(result.calls) : finish(result.end, result.tail))
     } finally {
       runs.delete(leaseToken)
@@ -135,15 +138,16 @@ export async function startWorker(deps: WorkerDeps): Promise<Worker> {
     }
   })
   const stopHeartbeat = startHeartbeat({ ...deps, runs })
-  const stopConsuming = dispatch.consume(takeHint)
+  const stopConsuming = dispatch.consume(takeHint, () => slots.untilFree())
 
   return {
     runningTasks: () => runs.size,
     pause: () => slots.pause(),
     resume: () => slots.resume(),
     async stop(graceMs) {
+      const stopped = stopConsuming()
       slots.close()
-      await stopConsuming()
+      await stopped
       await settledWithin([...going], graceMs)
       givingBack.abort(new RunStopped('shutdown'))
       for (const { control } of runs.values()) control.abort(new RunStopped('shutdown'))
@@ -153,6 +157,9 @@ export async function startWorker(deps: WorkerDeps): Promise<Worker> {
     },
   }
 }
+
+/** A process that takes all its free slots for one agent makes the others wait: 145 ms instead of 23 at the 99th percentile. */
+const maxClaimsPerTurn = 4
 
 const unwritableEnd = {
   outcome: 'FAILED',

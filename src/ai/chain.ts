@@ -17,7 +17,8 @@ import {
   type ChainOptions,
 } from './call-state.ts'
 import { failureRules } from './failure.ts'
-import type { AiEvent } from './model-call.ts'
+import type { AiEvent, ModelRequest } from './model-call.ts'
+import { repairRequest } from './repair.ts'
 
 export const maxUpstreamAttempts = 6
 export const maxRetriesOfPrimary = 2
@@ -33,6 +34,7 @@ export const maxRetriesOfFallback = 1
  * | text was shown, RESTART       | the next hop begins from the original messages; on the last hop, the same one while it may |
  * | action retry, retries left    | wait (full jitter, at least what the provider asks for), then the same hop                 |
  * | … but the wait is too long    | the next hop                                                                               |
+ * | action repair, policy RESTART | the same hop once more, told what was wrong; when that fails too, the next hop             |
  * | everything else               | the next hop; behind the last one the call fails                                           |
  *
  * The gate is asked before every call upstream; what follows from its refusals is in admission.ts.
@@ -63,10 +65,12 @@ async function* runHop(call: Call, index: number): AsyncGenerator<AiEvent, 'answ
   if (hop === undefined) throw new RangeError(`the chain has no hop ${String(index)}`)
   const isLast = index === hops.length - 1
   const maxRetries = index === 0 ? maxRetriesOfPrimary : maxRetriesOfFallback
+  /** What this hop is asked now: the request itself, or its repair turn. */
+  let asked = request
   for (let retries = 0; ;) {
     if (call.attempts.length === maxUpstreamAttempts) throw gaveUp(call)
     throwIfOver(call, hop)
-    const admission = await admit(call, hop, { isRetry: retries > 0 })
+    const admission = await admit(call, { hop, request: asked, isRetry: retries > 0 })
     if (admission.kind === 'refused') return admission.refusal
     const result = yield* runAttempt(call, hop, admission.plan)
     const { failure } = result
@@ -81,10 +85,17 @@ async function* runHop(call: Call, index: number): AsyncGenerator<AiEvent, 'answ
     if (result.received.text !== '') {
       if (request.onInterrupt === 'ERROR') throw gaveUp(call)
       call.restartReason = `${hop.model.name} failed in the middle of its answer (${failure.outcome}): ${failure.message}`
-      if (!isLast) return 'failed'
     }
     if (action === 'again') continue
-    if (action === 'next_hop' || retries === maxRetries) return 'failed'
+    // A hop that fails at its repair turn has had its chance.
+    if (asked !== request) return 'failed'
+    const repair = action === 'repair' ? repairRequest(request, result) : null
+    if (repair !== null) {
+      asked = repair
+      continue
+    }
+    const isVoid = result.received.text !== '' && !isLast
+    if (action !== 'retry' || isVoid || retries === maxRetries) return 'failed'
     const waitMs = waitBefore(call, retries, failure)
     if (waitMs === null) return 'failed'
     await sleepOrThrow(call, waitMs)
@@ -96,13 +107,14 @@ async function* runHop(call: Call, index: number): AsyncGenerator<AiEvent, 'answ
 const clockSkewMs = 100
 const maxAdmissions = 3
 
+type Asking = { hop: Hop; request: ModelRequest; isRetry: boolean }
 type PlanAdmission = { kind: 'admitted'; plan: AttemptPlan } | { kind: 'refused'; refusal: Refusal }
 
 /** Throws what the call fails with when its own limit or budget says no. */
-async function admit(call: Call, hop: Hop, { isRetry }: { isRetry: boolean }): Promise<PlanAdmission> {
+async function admit(call: Call, { hop, request, isRetry }: Asking): Promise<PlanAdmission> {
   const { deps } = call
   for (let admissions = 1; ; admissions++) {
-    const plan = planOf(call, hop)
+    const plan = planOf(call, hop, request)
     const admission = await deps.gate.admit(plan)
     if (admission.kind === 'admitted') {
       if (!plan.signal.aborted) return { kind: 'admitted', plan }
@@ -122,9 +134,9 @@ async function admit(call: Call, hop: Hop, { isRetry }: { isRetry: boolean }): P
   }
 }
 
-function planOf(call: Call, hop: Hop): AttemptPlan {
+function planOf(call: Call, hop: Hop, request: ModelRequest): AttemptPlan {
   const { deps, options, deadlineMs } = call
-  const { request, scopes, signal } = options
+  const { scopes, signal } = options
   const { model, provider } = hop
   const size = createAttemptSize({ pricing: deps.pricing, now: () => deps.clock.now() }, { model, request })
   return { id: deps.newId(), model, provider, request, scopes, size, deadlineMs, signal }
@@ -144,7 +156,8 @@ async function waitForEarliest(call: Call, refusals: readonly Refusal[]): Promis
  */
 async function* runAttempt(call: Call, hop: Hop, plan: AttemptPlan): AsyncGenerator<AiEvent, AttemptResult, undefined> {
   const { deps, options, deadlineMs } = call
-  const { request, outputSchema, signal } = options
+  const { outputSchema, signal } = options
+  const { request } = plan
   const attempt = createAttempt(deps, { id: plan.id, hop, request, outputSchema, deadlineMs, signal })
   const started: AiEvent = { type: 'started', model: hop.model.name, reason: call.restartReason }
   let text = ''

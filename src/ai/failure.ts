@@ -12,13 +12,14 @@ export type Failure = {
 }
 
 /** What the chain does next. `again`: the same hop at once, asked differently. */
-type FailureAction = 'retry' | 'again' | 'next_hop' | 'terminal'
+type FailureAction = 'retry' | 'again' | 'repair' | 'next_hop' | 'terminal'
 
 /**
  * | action   | meaning                                                                                        |
  * | -------- | ---------------------------------------------------------------------------------------------- |
  * | retry    | the fault is likely to pass: wait, then the same hop, a few times; then the next                 |
  * | again    | the endpoint does not know an option: call it without, at once                                   |
+ * | repair   | the answer came whole and is not valid: the same hop is told what is wrong, once; then the next   |
  * | next_hop | this hop will not answer soon (a silent one is not retried: it has cost the caller enough time) |
  * | terminal | every hop would say the same, or nobody waits for the answer                                     |
  *
@@ -43,7 +44,7 @@ export const failureRules: Readonly<Record<FailureOutcome, { action: FailureActi
   model_not_found: { action: 'next_hop', retryable: false },
   // The next model may have a larger window; how large each is is not known here, and a refusal costs nothing.
   context_length_exceeded: { action: 'next_hop', retryable: false },
-  invalid_output: { action: 'next_hop', retryable: true },
+  invalid_output: { action: 'repair', retryable: true },
   bad_request: { action: 'terminal', retryable: false },
   content_filtered: { action: 'terminal', retryable: false },
   refused: { action: 'terminal', retryable: false },

@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest'
 import { BadUserInputError } from '../../src/lib/errors.ts'
 import { createOutputSchemas, maxOutputSchemaBytes } from '../../src/ai/output-schema.ts'
+import { maxRepairedChars } from '../../src/ai/repair.ts'
 import { answer, done, finish, httpError, startModelServer, stream, text } from '../support/model-server.ts'
 import { callModel, createTestAi, outcomes } from './call-model.ts'
 
@@ -50,23 +51,79 @@ test('puts the schema into the instructions of an endpoint that knows no structu
 })
 
 test.each([
-  ['is not JSON', answer('The weather is nice.'), 'the answer is not JSON'],
-  ['is not valid', answer('{"city":"Bonn","degrees":"3"}'), '"/degrees" must be number'],
-  ['was cut', stream(text('{"city":"Bo'), finish('length'), done), 'the answer is not JSON'],
-])('asks the next model when an answer %s', async (_what, reply, problem) => {
+  ['is not JSON', 'The weather is nice.', 'the answer is not JSON'],
+  ['is not valid', '{"city":"Bonn","degrees":"3"}', '"/degrees" must be number'],
+])('tells the model what is wrong when its answer %s, and takes the next one', async (_what, wrong, problem) => {
+  await using server = await startModelServer()
+  const ai = createTestAi({ a: server })
+  server.reply(answer(wrong), answer('{"city":"Ulm","degrees":4}'))
+  const messages = [{ role: 'user', content: 'Weather?' }] as const
+
+  const seen = await callModel(ai, { outputSchema, messages })
+
+  expect(outcomes(seen)).toEqual(['a/m invalid_output', 'a/m succeeded'])
+  expect(server.requests[1]?.body['messages']).toEqual([
+    messages[0],
+    { role: 'assistant', content: wrong },
+    { role: 'user', content: expect.stringContaining(problem) },
+  ])
+  expect(seen.events).toContain(
+    `started a/m because a/m failed in the middle of its answer (invalid_output): ${problem}`,
+  )
+  expect(seen.answer).toMatchObject({ text: '{"city":"Ulm","degrees":4}', json: { city: 'Ulm', degrees: 4 } })
+  expect(seen.answer?.attempts).toMatchObject([{ usage: { outputTokens: 1 } }, { usage: { outputTokens: 1 } }])
+})
+
+test('asks the next model from the start when the repaired answer is not valid either', async () => {
+  await using first = await startModelServer()
+  await using second = await startModelServer()
+  const ai = createTestAi({ a: first, b: second })
+  first.replyAlways(answer('The weather is nice.'))
+  second.reply(answer('{"city":"Ulm","degrees":4}'))
+
+  const seen = await callModel(ai, { outputSchema })
+
+  expect(outcomes(seen)).toEqual(['a/m invalid_output', 'a/m invalid_output', 'b/m succeeded'])
+  expect(second.requests[0]?.body['messages']).toEqual([{ role: 'user', content: 'Say hello.' }])
+})
+
+test('asks the next model when the repair turn fails in another way', async () => {
+  await using first = await startModelServer()
+  await using second = await startModelServer()
+  const ai = createTestAi({ a: first, b: second })
+  first.reply(answer('no'), httpError(503))
+  second.reply(answer('{"city":"Ulm","degrees":4}'))
+
+  expect(outcomes(await callModel(ai, { outputSchema }))).toEqual([
+    'a/m invalid_output',
+    'a/m overloaded',
+    'b/m succeeded',
+  ])
+})
+
+test.each([
+  ['was cut at the maximum of tokens', stream(text('{"city":"Bo'), finish('length'), done)],
+  ['is empty', stream(finish(), done)],
+  ['is too long to be read again', answer('x'.repeat(maxRepairedChars + 1))],
+])('asks the next model, without a repair turn, when an answer %s', async (_what, reply) => {
   await using first = await startModelServer()
   await using second = await startModelServer()
   const ai = createTestAi({ a: first, b: second })
   first.replyAlways(reply)
   second.reply(answer('{"city":"Ulm","degrees":4}'))
 
-  const seen = await callModel(ai, { outputSchema })
+  expect(outcomes(await callModel(ai, { outputSchema }))).toEqual(['a/m invalid_output', 'b/m succeeded'])
+})
 
-  expect(outcomes(seen)).toEqual(['a/m invalid_output', 'b/m succeeded'])
-  expect(seen.events).toContain(
-    `started b/m because a/m failed in the middle of its answer (invalid_output): ${problem}`,
-  )
-  expect(seen.answer).toMatchObject({ text: '{"city":"Ulm","degrees":4}', json: { city: 'Ulm', degrees: 4 } })
+test('does not begin again, not even for a repair, when the caller wants an error instead', async () => {
+  await using server = await startModelServer()
+  const ai = createTestAi({ a: server })
+  server.replyAlways(answer('no'))
+
+  const seen = await callModel(ai, { outputSchema, onInterrupt: 'ERROR' })
+
+  expect(outcomes(seen)).toEqual(['a/m invalid_output'])
+  expect(seen.error).toMatchObject({ kind: 'invalid_output', partialText: 'no' })
 })
 
 test('fails when no model gives a valid answer, with what each may have cost', async () => {
@@ -78,6 +135,7 @@ test('fails when no model gives a valid answer, with what each may have cost', a
 
   expect(seen.error).toMatchObject({ kind: 'invalid_output', retryable: true, partialText: 'no' })
   expect(seen.error?.attempts).toMatchObject([
+    { outcome: 'invalid_output', usage: { inputTokens: 11, estimated: false } },
     { outcome: 'invalid_output', usage: { inputTokens: 11, estimated: false } },
   ])
 })

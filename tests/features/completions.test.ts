@@ -169,8 +169,12 @@ test('a subscriber that leaves aborts the call, and what it cost is recorded', a
   expect(recorded).toMatchObject({ status: 'CANCELLED', userId: expect.any(String), text: null })
 })
 
-test('checks structured answers, and goes on to the next model when one is not valid', async () => {
-  models.reply(answer('{"n":"four"}'), stream(chunk({ role: 'assistant' }), text('{"n":4}'), finish()))
+test('checks structured answers, has one repaired, and then goes on to the next model', async () => {
+  models.reply(
+    answer('{"n":"four"}'),
+    answer('{"n":"4"}'),
+    stream(chunk({ role: 'assistant' }), text('{"n":4}'), finish()),
+  )
   const outputSchema = { type: 'object', properties: { n: { type: 'integer' } }, required: ['n'] }
 
   const { data } = await app.graphql(complete, { input: { prompt: 'Count.', outputSchema } }, { token: user.token })
@@ -178,7 +182,7 @@ test('checks structured answers, and goes on to the next model when one is not v
   expect(data?.['complete']).toMatchObject({
     json: { n: 4 },
     model: 'second/b',
-    attempts: [{ outcome: 'invalid_output' }, { outcome: 'succeeded' }],
+    attempts: [{ outcome: 'invalid_output' }, { outcome: 'invalid_output' }, { outcome: 'succeeded' }],
   })
 })
 

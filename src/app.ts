@@ -20,6 +20,7 @@ import { createTransitions, type Transitions } from './features/tasks/engine/tra
 import { startWorker, type Worker } from './features/tasks/engine/worker.ts'
 import { createWorkspaceFeeds } from './features/tasks/streams/workspace-feed.ts'
 import { createLedger } from './features/usage/ledger.ts'
+import { createUsageReports } from './features/usage/usage-report.ts'
 import { createUsage } from './features/usage/usage.ts'
 import { createWorkspaceAccess } from './features/workspaces/access.ts'
 import { createWorkspaces } from './features/workspaces/workspaces.ts'
@@ -266,6 +267,7 @@ async function createServices(basics: Basics, platform: Platform, engine: TaskEn
     accounts,
     apiKeys: createApiKeys({ db, clock, newId, access, changes }),
     usage: createUsage({ db }),
+    usageReports: createUsageReports({ db, access }),
     workspaces: createWorkspaces({ db, clock, newId, access }),
     agents: createAgents({
       ...checks,

@@ -7,6 +7,7 @@ import type { ProcessRegistry } from '../features/operations/process-registry.ts
 import type { TaskStreams } from '../features/tasks/streams/task-stream.ts'
 import type { Tasks } from '../features/tasks/tasks.ts'
 import type { WorkspaceFeeds } from '../features/tasks/streams/workspace-feed.ts'
+import type { UsageReports } from '../features/usage/usage-report.ts'
 import type { Usage } from '../features/usage/usage.ts'
 import type { Workspaces } from '../features/workspaces/workspaces.ts'
 import type { Clock } from '../lib/clock.ts'
@@ -29,6 +30,7 @@ export interface Services {
   completions: Completions
   usage: Usage
   processes: ProcessRegistry
+  usageReports: UsageReports
 }
 
 /** What one GraphQL operation knows, the same over HTTP, Server-Sent Events and WebSocket. */

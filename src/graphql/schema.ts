@@ -10,6 +10,7 @@ import '../features/tasks/streams/task-streams.graphql.ts'
 import '../features/tasks/tasks.graphql.ts'
 import '../features/usage/model-attempt.graphql.ts'
 import '../features/usage/usage.graphql.ts'
+import '../features/usage/usage-report.graphql.ts'
 import '../features/workspaces/workspaces.graphql.ts'
 import { builder } from './builder.ts'
 

@@ -4,7 +4,12 @@ import type { Viewer } from './viewer.ts'
 
 /** The user with this id, when it is the viewer or shares a workspace with them. */
 export function visibleUser(id: string, viewer: Viewer): Prisma.UserWhereUniqueInput {
-  return { id, OR: [{ id: viewer.userId }, { memberships: { some: { workspace: workspacesOf(viewer) } } }] }
+  return { id, ...isVisible(viewer) }
+}
+
+/** Those of the users with these ids who are the viewer or share a workspace with them. */
+export function visibleUsers(ids: string[], viewer: Viewer): Prisma.UserWhereInput {
+  return { id: { in: ids }, ...isVisible(viewer) }
 }
 
 /** The session with this id, when it is one of the viewer's; an API key has none. */
@@ -16,6 +21,10 @@ export function visibleSession(id: string, { userId, apiKey }: Viewer): Prisma.S
 export function sessionsOf({ apiKey }: Viewer, now: Date): ReturnType<typeof liveSessions> {
   const { where, orderBy } = liveSessions(now)
   return { where: apiKey === undefined ? where : { ...where, id: { in: [] } }, orderBy }
+}
+
+function isVisible(viewer: Viewer) {
+  return { OR: [{ id: viewer.userId }, { memberships: { some: { workspace: workspacesOf(viewer) } } }] }
 }
 
 /** Sessions that can still be used, the newest first. */

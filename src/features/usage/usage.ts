@@ -46,7 +46,8 @@ export const noUsage: UsageTotals = {
 
 // Sums of int are bigint, and of bigint numeric, which pg hands out as text. As float8 they are exact up to 2^53, which is what
 // a JSON number can say: 9 * 10^15 tokens, or 9 million dollars in nano-dollars.
-const sums = `
+/** The columns of UsageTotals, for a statement over usage_record. */
+export const usageSums = `
   sum(input_tokens)::float8 AS "inputTokens",
   sum(cached_input_tokens)::float8 AS "cachedInputTokens",
   sum(output_tokens)::float8 AS "outputTokens",
@@ -57,30 +58,29 @@ const sums = `
 
 const byTaskStatement: Statement = {
   name: 'usage_by_task',
-  text: `SELECT task_id AS key, ${sums} FROM usage_record WHERE task_id = ANY ($1::uuid[]) GROUP BY task_id`,
+  text: `SELECT task_id AS key, ${usageSums} FROM usage_record WHERE task_id = ANY ($1::uuid[]) GROUP BY task_id`,
 }
 const byAttemptStatement: Statement = {
   name: 'usage_by_attempt',
-  text: `SELECT task_id || '/' || attempt_number AS key, ${sums}
+  text: `SELECT task_id || '/' || attempt_number AS key, ${usageSums}
            FROM usage_record JOIN unnest($1::uuid[], $2::int[]) AS k (task_id, attempt_number) USING (task_id, attempt_number)
           GROUP BY task_id, attempt_number`,
 }
 const byAgentStatement: Statement = {
   name: 'usage_by_agent',
-  text: `SELECT agent_id AS key, ${sums} FROM usage_record WHERE agent_id = ANY ($1::uuid[]) GROUP BY agent_id`,
+  text: `SELECT agent_id AS key, ${usageSums} FROM usage_record WHERE agent_id = ANY ($1::uuid[]) GROUP BY agent_id`,
 }
 const byCompletionStatement: Statement = {
   name: 'usage_by_completion',
-  text: `SELECT completion_id AS key, ${sums} FROM usage_record WHERE completion_id = ANY ($1::uuid[]) GROUP BY completion_id`,
+  text: `SELECT completion_id AS key, ${usageSums} FROM usage_record WHERE completion_id = ANY ($1::uuid[]) GROUP BY completion_id`,
 }
 const byWorkspaceStatement: Statement = {
   name: 'usage_by_workspace',
-  text: `SELECT workspace_id AS key, ${sums} FROM usage_record
+  text: `SELECT workspace_id AS key, ${usageSums} FROM usage_record
           WHERE workspace_id = ANY ($1::uuid[]) AND at >= $2 GROUP BY workspace_id`,
 }
 
-type Row = Omit<UsageTotals, 'totalTokens' | 'costUsd' | 'savedUsd'> & {
-  key: string
+type Sums = Omit<UsageTotals, 'totalTokens' | 'costUsd' | 'savedUsd'> & {
   costNanoUsd: number | null
   savedNanoUsd: number
 }
@@ -88,8 +88,8 @@ type Row = Omit<UsageTotals, 'totalTokens' | 'costUsd' | 'savedUsd'> & {
 export function createUsage({ db }: { db: Database }): Usage {
   async function read(statement: Statement, values: readonly unknown[], keys: readonly string[]) {
     if (keys.length === 0) return []
-    const rows = await db.query<Row>(statement, values, { retry: true })
-    const totals = new Map(rows.map((row) => [row.key, toTotals(row)]))
+    const rows = await db.query<Sums & { key: string }>(statement, values, { retry: true })
+    const totals = new Map(rows.map(({ key, ...sums }) => [key, toTotals(sums)]))
     return keys.map((key) => totals.get(key) ?? noUsage)
   }
 
@@ -108,7 +108,7 @@ export function createUsage({ db }: { db: Database }): Usage {
   }
 }
 
-function toTotals({ key: _key, costNanoUsd, savedNanoUsd, ...tokens }: Row): UsageTotals {
+export function toTotals({ costNanoUsd, savedNanoUsd, ...tokens }: Sums): UsageTotals {
   return {
     ...tokens,
     totalTokens: tokens.inputTokens + tokens.outputTokens,

@@ -5,6 +5,10 @@ import { createApiKeys } from './features/accounts/api-keys.ts'
 import { createAccounts } from './features/accounts/accounts.ts'
 import type { FirstAdminPolicy } from './features/accounts/first-admin.ts'
 import { createAgents } from './features/agents/agents.ts'
+import { createBudgetGate } from './features/budgets/budget-gate.ts'
+import { createBudgetKnowledge, type BudgetKnowledge } from './features/budgets/budget-knowledge.ts'
+import { createBudgetStore } from './features/budgets/budget-store.ts'
+import { createBudgets } from './features/budgets/budgets.ts'
 import { createCompletions } from './features/completions/completions.ts'
 import { createMemoryAlert } from './features/operations/memory-alert.ts'
 import { startMemoryGuard, type MemoryGuard } from './features/operations/memory-guard.ts'
@@ -131,7 +135,7 @@ export async function startApp(config: Config, overrides: Partial<AppOverrides> 
   }
 }
 
-type Platform = Pick<Drivers, 'events' | 'dispatch'> & { db: Database; ai: AiClient }
+type Platform = Pick<Drivers, 'events' | 'dispatch'> & { db: Database; ai: AiClient; budgetKnowledge: BudgetKnowledge }
 
 /** The only place that chooses drivers. */
 async function openPlatform(basics: Basics, overrides: Partial<AppOverrides>): Promise<Platform> {
@@ -151,9 +155,12 @@ async function openPlatform(basics: Basics, overrides: Partial<AppOverrides>): P
   cleanup.add('the database', () => db.close())
   const { events, dispatch, ...limiting } = await openDrivers(basics)
   const demo = demoTokenDelayMs === undefined ? {} : { demoTokenDelayMs }
-  const ai = createAiClient({ ...config.ai, ...limiting, ...demo, clock, newId, random, logger })
+  const budgetKnowledge = createBudgetKnowledge({ db, clock })
+  const budgets = createBudgetGate({ store: createBudgetStore({ db }), knowledge: budgetKnowledge, clock, logger })
+  const ai = createAiClient({ ...config.ai, ...limiting, ...demo, gates: [budgets], clock, newId, random, logger })
   cleanup.add('the AI client', () => ai.close())
-  return { db, events, dispatch, ai }
+  cleanup.add('the knowledge of budgets', async () => budgetKnowledge.close())
+  return { db, events, dispatch, ai, budgetKnowledge }
 }
 
 /** What is in this process, or shared by all over Redis. */
@@ -266,6 +273,14 @@ async function createServices(basics: Basics, platform: Platform, engine: TaskEn
     logger,
     accounts,
     apiKeys: createApiKeys({ db, clock, newId, access, changes }),
+    budgets: createBudgets({
+      db,
+      clock,
+      newId,
+      access,
+      knowledge: platform.budgetKnowledge,
+      onTasksDue: () => engine.reconciler.scheduled(),
+    }),
     usage: createUsage({ db }),
     usageReports: createUsageReports({ db, access }),
     workspaces: createWorkspaces({ db, clock, newId, access }),

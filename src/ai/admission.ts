@@ -47,7 +47,8 @@ export type Refusal = {
   retryAfterMs: number | null
 }
 
-export type Admission = { kind: 'admitted' } | { kind: 'refused'; refusal: Refusal }
+/** `maxOutputTokens`: what was admitted is an answer of at most so many tokens, and the request says so, if it does not say less. */
+export type Admission = { kind: 'admitted'; maxOutputTokens?: number } | { kind: 'refused'; refusal: Refusal }
 
 /** What became of an attempt that was admitted. `not_sent`: another gate refused it, or the caller left before it was made. */
 export type AttemptEnd =
@@ -87,6 +88,7 @@ export function composeGates(gates: readonly AttemptGate[], { logger }: { logger
   return {
     async admit(plan) {
       const passed: AttemptGate[] = []
+      let maxOutputTokens = Infinity
       try {
         for (const gate of gates) {
           const admission = await gate.admit(plan)
@@ -95,12 +97,13 @@ export function composeGates(gates: readonly AttemptGate[], { logger }: { logger
             return admission
           }
           passed.push(gate)
+          maxOutputTokens = Math.min(maxOutputTokens, admission.maxOutputTokens ?? Infinity)
         }
       } catch (error) {
         await settleAll(passed, plan, { kind: 'not_sent' })
         throw error
       }
-      return admitted
+      return maxOutputTokens === Infinity ? admitted : { kind: 'admitted', maxOutputTokens }
     },
     settle: (plan, end) => settleAll(gates, plan, end),
   }

@@ -11,8 +11,11 @@ export interface AttemptSize {
   maxInputTokens(): number
   /** The maximum that is sent with the request; null when none is. */
   readonly maxOutputTokens: number | null
-  /** What it costs at the most, in nano-USD; null when the price is not known, or the output has no maximum. */
-  maxCostNanoUsd(): bigint | null
+  /**
+   * What it costs at the most, in nano-USD; null when the price is not known, or the output has no maximum: that of the request, else
+   * `maxTokens`.
+   */
+  maxCostNanoUsd(maxTokens?: number): bigint | null
 }
 
 // No tokeniser makes more than one token of a byte; what a chat template puts around a message is less than this.
@@ -36,12 +39,13 @@ export function createAttemptSize(
     estimatedInputTokens: () => estimateInputTokens(messages),
     maxInputTokens,
     maxOutputTokens,
-    maxCostNanoUsd() {
-      if (maxOutputTokens === null) return null
+    maxCostNanoUsd(maxTokens) {
+      const outputTokens = maxOutputTokens ?? maxTokens
+      if (outputTokens === undefined) return null
       const usage = {
         inputTokens: maxInputTokens(),
         cachedInputTokens: 0,
-        outputTokens: maxOutputTokens,
+        outputTokens,
         reasoningTokens: 0,
       }
       return pricing.costNanoUsd(model, usage, now())

@@ -117,7 +117,7 @@ async function admit(call: Call, { hop, request, isRetry }: Asking): Promise<Pla
     const plan = planOf(call, hop, request)
     const admission = await deps.gate.admit(plan)
     if (admission.kind === 'admitted') {
-      if (!plan.signal.aborted) return { kind: 'admitted', plan }
+      if (!plan.signal.aborted) return { kind: 'admitted', plan: limited(plan, admission.maxOutputTokens) }
       await deps.gate.settle(plan, { kind: 'not_sent' })
       throw aborted(call)
     }
@@ -132,6 +132,12 @@ async function admit(call: Call, { hop, request, isRetry }: Asking): Promise<Pla
     }
     await sleepOrThrow(call, retryAfterMs)
   }
+}
+
+function limited(plan: AttemptPlan, maxOutputTokens: number | undefined): AttemptPlan {
+  const { request } = plan
+  if (maxOutputTokens === undefined || (request.maxOutputTokens ?? Infinity) <= maxOutputTokens) return plan
+  return { ...plan, request: { ...request, maxOutputTokens } }
 }
 
 function planOf(call: Call, hop: Hop, request: ModelRequest): AttemptPlan {

@@ -2,6 +2,7 @@ import type { Accounts } from '../features/accounts/accounts.ts'
 import type { ApiKeys } from '../features/accounts/api-keys.ts'
 import type { Viewer } from '../features/accounts/viewer.ts'
 import type { Agents } from '../features/agents/agents.ts'
+import type { Budgets } from '../features/budgets/budgets.ts'
 import type { Completions } from '../features/completions/completions.ts'
 import type { ProcessRegistry } from '../features/operations/process-registry.ts'
 import type { TaskStreams } from '../features/tasks/streams/task-stream.ts'
@@ -28,6 +29,7 @@ export interface Services {
   taskStreams: TaskStreams
   workspaceFeeds: WorkspaceFeeds
   completions: Completions
+  budgets: Budgets
   usage: Usage
   processes: ProcessRegistry
   usageReports: UsageReports

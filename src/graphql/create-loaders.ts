@@ -1,5 +1,6 @@
 import type { Viewer } from '../features/accounts/viewer.ts'
 import { createAgentLoaders } from '../features/agents/agent-loaders.ts'
+import { createBudgetLoaders } from '../features/budgets/budget-loaders.ts'
 import { createTaskLoaders } from '../features/tasks/task-loaders.ts'
 import { createUsageLoaders } from '../features/usage/usage-loaders.ts'
 import { createWorkspaceLoaders } from '../features/workspaces/workspace-loaders.ts'
@@ -10,6 +11,7 @@ import type { Loaders } from './loaders.ts'
 export function createLoaders({ db, clock, usage }: Services, viewer: Viewer | null): Loaders {
   return {
     ...createAgentLoaders({ db, usage }),
+    ...createBudgetLoaders({ db }),
     ...createTaskLoaders({ db, usage }),
     ...createUsageLoaders({ db, viewer }),
     ...createWorkspaceLoaders({ db, clock, usage, viewer }),

@@ -80,12 +80,13 @@ export function createUsageReports({ db, access }: { db: Database; access: Works
       })
       if (rows.length > maxUsageBuckets) throw tooMany()
       if (rows.length === 0 && groups.size === 0) return [nothing]
-      return rows.map(({ model, agentId, userId, start, requests, ...sums }) => ({
-        ...{ model, agentId, userId, start, requests },
-        usage: toTotals(sums),
-      }))
+      return rows.map(toBucket)
     },
   }
+}
+
+function toBucket({ model, agentId, userId, start, requests, ...sums }: Row): UsageBucket {
+  return { model, agentId, userId, start, requests, usage: toTotals(sums) }
 }
 
 const nothing: UsageBucket = { model: null, agentId: null, userId: null, start: null, requests: 0, usage: noUsage }

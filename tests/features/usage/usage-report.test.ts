@@ -55,11 +55,19 @@ test('groups by model, agent, user and day, in the order of time', async () => {
   const { email } = user
   expect(await read(user, ['MODEL', 'AGENT', 'USER', 'DAY'])).toEqual([
     {
-      ...{ model: 'demo/demo', agent: { name: 'Poet' }, user: { email }, start: day('01'), requests: 2 },
+      model: 'demo/demo',
+      agent: { name: 'Poet' },
+      user: { email },
+      start: day('01'),
+      requests: 2,
       usage: { inputTokens: 200, totalTokens: 300, estimated: true, costUsd: 0.002, savedUsd: 0 },
     },
     {
-      ...{ model: 'x/y', agent: null, user: { email }, start: day('01'), requests: 1 },
+      model: 'x/y',
+      agent: null,
+      user: { email },
+      start: day('01'),
+      requests: 1,
       usage: { ...one, savedUsd: 2 },
     },
     { model: 'demo/demo', agent: { name: 'Poet' }, user: { email }, start: day('02'), requests: 1, usage: one },

@@ -159,7 +159,7 @@ test('waits with full jitter that doubles', async () => {
   const [first = 0, second = 0, third = 0] = server.requests.map(({ receivedAtMs }) => receivedAtMs)
   expect(second - first).toBeGreaterThanOrEqual(99)
   expect(third - second).toBeGreaterThanOrEqual(199)
-  expect(third - first).toBeLessThan(2_000)
+  expect(third - first).toBeLessThan(10_000)
 })
 
 test('asks the next model instead of waiting longer than half a minute', async () => {

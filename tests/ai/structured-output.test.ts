@@ -179,7 +179,7 @@ test('does not let a pattern that backtracks for ever hold up the program', () =
   const startedMs = performance.now()
   const check = compile({ type: 'string', pattern: '^(a+)+$' }).check(`"${'a'.repeat(50)}b"`)
   expect(check).toMatchObject({ ok: false, problem: expect.stringContaining('longer than') })
-  expect(performance.now() - startedMs).toBeLessThan(3_000)
+  expect(performance.now() - startedMs).toBeLessThan(10_000)
 })
 
 test('does not fall for a schema that refers to itself without end', () => {

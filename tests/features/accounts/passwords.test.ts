@@ -107,18 +107,21 @@ describe('a new password', () => {
 test('an unknown account takes as long to refuse as a wrong password', async () => {
   const slow = createPasswords({ keys, slots, strength, bcryptCost: 9 })
   const stored = await slow.hash(goodPassword, email)
-  const fastestMs = async (value: string | null): Promise<number> => {
-    const times: number[] = []
-    for (let run = 0; run < 5; run += 1) {
-      const startedMs = performance.now()
-      expect(await slow.verify('another password', value)).toBe(false)
-      times.push(performance.now() - startedMs)
-    }
-    return Math.min(...times)
+  const verifyMs = async (value: string | null): Promise<number> => {
+    const startedMs = performance.now()
+    expect(await slow.verify('another password', value)).toBe(false)
+    return performance.now() - startedMs
   }
-  const ratio = (await fastestMs(null)) / (await fastestMs(stored))
-  expect(ratio).toBeGreaterThan(0.6)
-  expect(ratio).toBeLessThan(1.7)
+  // In turns, and the fastest of each: what else the machine does slows both.
+  const unknown: number[] = []
+  const known: number[] = []
+  for (let run = 0; run < 10; run += 1) {
+    unknown.push(await verifyMs(null))
+    known.push(await verifyMs(stored))
+  }
+  const ratio = Math.min(...unknown) / Math.min(...known)
+  expect(ratio).toBeGreaterThan(0.5)
+  expect(ratio).toBeLessThan(2)
 })
 
 test('too many hashes at once are refused with SERVER_BUSY, none is lost', async () => {

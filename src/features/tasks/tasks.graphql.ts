@@ -1,4 +1,3 @@
-import type { Task } from '../../generated/prisma/client.ts'
 import { builder } from '../../graphql/builder.ts'
 import { originOf } from '../../graphql/origin-of.ts'
 import { requireViewer } from '../accounts/viewer.ts'
@@ -6,6 +5,7 @@ import { agentLimits } from '../agents/agent-limits.ts'
 import { AgentRef } from '../agents/agent.graphql.ts'
 import { workspacesOf } from '../workspaces/visible-workspaces.ts'
 import { taskLimits } from './new-task.ts'
+import type { TaskRow } from './streams/task-messages.ts'
 import { TaskRef } from './task.graphql.ts'
 
 builder.queryField('task', (t) =>
@@ -60,9 +60,15 @@ const CancelTaskInput = builder.inputType('CancelTaskInput', {
   }),
 })
 
-const TaskPayload = builder.objectRef<{ task: Task }>('TaskPayload').implement({
+const TaskPayload = builder.objectRef<{ task: TaskRow }>('TaskPayload').implement({
   description: 'A task that was made or changed.',
-  fields: (t) => ({ task: t.expose('task', { type: TaskRef, description: 'As it is now.' }) }),
+  fields: (t) => ({
+    task: t.field({
+      type: TaskRef,
+      description: 'As it is now.',
+      resolve: ({ task }) => ({ ...task, idempotencyHash: null }),
+    }),
+  }),
 })
 
 builder.mutationFields((t) => ({

@@ -1,11 +1,11 @@
 import { createHash } from 'node:crypto'
-import type { Agent, Task } from '../../generated/prisma/client.ts'
+import type { Task } from '../../generated/prisma/client.ts'
 import type { Clock } from '../../lib/clock.ts'
 import { canonicalJson } from '../../lib/canonical-json.ts'
 import { ConflictError, NotFoundError } from '../../lib/errors.ts'
 import type { NewId } from '../../lib/ids.ts'
 import { parseInput } from '../../lib/parse-input.ts'
-import type { Database } from '../../platform/database/database.ts'
+import type { Database, Statement } from '../../platform/database/database.ts'
 import type { Events } from '../../platform/events/events.ts'
 import type { Logger } from '../../platform/logger.ts'
 import type { Viewer } from '../accounts/viewer.ts'
@@ -16,7 +16,7 @@ import { workspacesOf } from '../workspaces/visible-workspaces.ts'
 import type { Announcer } from './engine/announcer.ts'
 import { cancelTopic, type CancelMessage } from './engine/cancel-message.ts'
 import { cancelSchema, createTaskSchema, type CreateTaskInput } from './new-task.ts'
-import { terminalStatuses } from './streams/task-messages.ts'
+import { terminalStatuses, type TaskRow } from './streams/task-messages.ts'
 import type { NewTask, Transitions } from './engine/transitions.ts'
 
 /** Submitting and stopping tasks. */
@@ -28,7 +28,7 @@ export interface Tasks {
    * Throws BadUserInputError, NotFoundError (no such agent of yours), ForbiddenError (a VIEWER), ConflictError (an archived agent; a key
    * that was used for something else).
    */
-  create(viewer: Viewer, input: CreateTaskInput): Promise<Task>
+  create(viewer: Viewer, input: CreateTaskInput): Promise<TaskRow>
   /**
    * Cancels a task: at once when it is not running; otherwise its model call is aborted and it ends CANCELLED within seconds. A task that
    * has ended stays as it is.
@@ -54,17 +54,25 @@ export type TasksDeps = {
   maxPromptBytes: number
 }
 
+// By hand: every task that is submitted asks it, and through Prisma it costs as much as the rest of the request.
+const agentStatement: Statement = {
+  name: 'agent_workspace',
+  text: 'SELECT workspace_id AS "workspaceId" FROM agent WHERE id = $1',
+}
+
 export function createTasks(deps: TasksDeps): Tasks {
   const { db, transitions, announcer, events, access, clock, newId, logger } = deps
   const createSchema = createTaskSchema(deps)
 
-  async function findAgent(viewer: Viewer, agentId: string): Promise<Agent> {
-    const agent = await db.prisma.agent.findFirst({
-      where: { id: agentId, workspace: workspacesOf(viewer) },
-    })
-    if (agent === null) throw new NotFoundError('agent', { details: { field: 'input.agentId' } })
-    await access.require(viewer, agent.workspaceId, 'MEMBER')
-    return agent
+  async function requireAgentsWorkspace(viewer: Viewer, agentId: string): Promise<string> {
+    const [agent] = await db.query<{ workspaceId: string }>(agentStatement, [agentId], { retry: true })
+    if (agent === undefined) throw unknownAgentError()
+    try {
+      await access.require(viewer, agent.workspaceId, 'MEMBER')
+    } catch (error) {
+      throw error instanceof NotFoundError ? unknownAgentError() : error
+    }
+    return agent.workspaceId
   }
 
   async function findByKey(task: NewTask): Promise<Task> {
@@ -90,12 +98,12 @@ export function createTasks(deps: TasksDeps): Tasks {
   return {
     async create(viewer, rawInput) {
       const input = parseInput(createSchema, rawInput)
-      const agent = await findAgent(viewer, input.agentId)
+      const workspaceId = await requireAgentsWorkspace(viewer, input.agentId)
       const idempotencyKey = input.idempotencyKey ?? null
       const task: NewTask = {
         id: newId(),
-        workspaceId: agent.workspaceId,
-        agentId: agent.id,
+        workspaceId,
+        agentId: input.agentId,
         createdById: viewer.userId,
         name: input.name ?? null,
         prompt: input.prompt,
@@ -107,10 +115,10 @@ export function createTasks(deps: TasksDeps): Tasks {
         idempotencyKey,
         idempotencyHash: idempotencyKey === null ? null : requestHash(input),
       }
-      const created = await transitions.create([task])
-      if (created.length === 0) return findByKey(task)
-      await announcer.announce(created)
-      return findTask(db, task.id)
+      const [created] = await transitions.create([task])
+      if (created === undefined) return findByKey(task)
+      await announcer.announce([created])
+      return created.task
     },
 
     async cancel(viewer, rawInput, origin = unknownOrigin) {
@@ -148,6 +156,11 @@ async function findTask(db: Database, id: string): Promise<Task> {
 
 function requestHash(input: object): string {
   return createHash('sha256').update(canonicalJson(input)).digest('hex')
+}
+
+/** The same for one that does not exist and for one that is not the viewer's. */
+function unknownAgentError(): NotFoundError {
+  return new NotFoundError('agent', { details: { field: 'input.agentId' } })
 }
 
 function archivedError(): ConflictError {

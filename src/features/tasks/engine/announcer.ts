@@ -25,17 +25,21 @@ export type AnnouncerDeps = {
 }
 
 export function createAnnouncer({ publisher, dispatch, onScheduled, logger }: AnnouncerDeps): Announcer {
+  async function hint(workspaceIds: readonly string[]): Promise<void> {
+    const hints = await Promise.allSettled(workspaceIds.map((workspaceId) => dispatch.hint(workspaceId)))
+    const failed = hints.find((one) => one.status === 'rejected')
+    if (failed !== undefined)
+      logger.warn({ err: failed.reason, hints: hints.length }, 'hints were lost; the reconciler repairs that')
+  }
+
   return {
     async announce(transitions, tails = [], readyWorkspaceIds = []) {
-      await publisher.publishOutput(tails)
-      await publisher.publish(transitions)
-      if (transitions.some(({ task }) => task.status === 'SCHEDULED')) onScheduled()
       const queued = transitions.filter(({ task }) => task.status === 'QUEUED').map(({ task }) => task.workspaceId)
-      const ready = new Set([...queued, ...readyWorkspaceIds])
-      const hints = await Promise.allSettled([...ready].map((workspaceId) => dispatch.hint(workspaceId)))
-      const failed = hints.find((hint) => hint.status === 'rejected')
-      if (failed !== undefined)
-        logger.warn({ err: failed.reason, hints: hints.length }, 'hints were lost; the reconciler repairs that')
+      // Nobody waits for hints, and the work does: they go first.
+      void hint([...new Set([...queued, ...readyWorkspaceIds])])
+      if (transitions.some(({ task }) => task.status === 'SCHEDULED')) onScheduled()
+      // Tails are handed over before the transitions: what a task ends with comes before its end.
+      await Promise.all([publisher.publishOutput(tails), publisher.publish(transitions)])
     },
   }
 }

@@ -1,6 +1,7 @@
 import { storableJson } from '../../../lib/stored-text.ts'
 import type { Database, Statement, Transaction } from '../../../platform/database/database.ts'
 import { callJson, type RecordedCall } from '../../usage/ledger.ts'
+import { batchCreates } from './create-batch.ts'
 import type { EndedAttemptStatus, TaskTransition } from '../streams/task-messages.ts'
 import { parseClaimedRun, parseTransition, type ClaimedRun } from './task-json.ts'
 
@@ -129,10 +130,10 @@ type Data = { data: unknown }
 
 export function createTransitions({ db }: { db: Database }): Transitions {
   return {
-    async create(tasks) {
+    create: batchCreates(async (tasks) => {
       const rows = await db.query<Data>(createStatement, [storableJson(tasks.map(newTaskJson))])
       return rows.map((row) => parseTransition(row.data))
-    },
+    }),
     async step({ ends, claims, processId, leaseMs }) {
       const rows = await db.query<Data & { kind: 'transition' | 'ended' | 'claimed' | 'ready' }>(stepStatement, [
         storableJson(ends.map(endJson)),

@@ -1,0 +1,77 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import { ServerBusyError, ServiceUnavailableError } from '../../../lib/errors.ts'
+import type { TaskTransition } from '../streams/task-messages.ts'
+import type { NewTask } from './transitions.ts'
+
+/** Inserts tasks in one transaction, in the order given; those that are left out are missing from the answer. */
+export type CreateTasks = (tasks: readonly NewTask[]) => Promise<TaskTransition[]>
+
+const maxTasksPerBatch = 64
+const maxCharactersPerBatch = 4 * 1024 * 1024
+/** One waits for the disk, and one works meanwhile. */
+const maxUnderWay = 2
+
+type Call = {
+  tasks: readonly NewTask[]
+  resolve: (created: TaskTransition[]) => void
+  reject: (error: unknown) => void
+}
+
+/**
+ * Calls that come while others are under way share the next transaction; with nothing under way a call goes at once. All tasks of a workspace
+ * number their events with one row, which a transaction keeps locked until it is on the disk: one by one, a workspace takes as many tasks a
+ * second as the disk takes commits.
+ */
+export function batchCreates(create: CreateTasks): CreateTasks {
+  const waiting: Call[] = []
+  let underWay = 0
+
+  function wakeUp(): void {
+    if (underWay >= maxUnderWay || waiting.length === 0) return
+    underWay += 1
+    void createWaiting().finally(() => {
+      underWay -= 1
+      wakeUp()
+    })
+  }
+
+  async function createWaiting(): Promise<void> {
+    // What is called in the same turn of the event loop shares a transaction.
+    await nextTurn()
+    while (waiting.length > 0) await createBatch(takeBatch(waiting))
+  }
+
+  async function createBatch(batch: readonly Call[]): Promise<void> {
+    try {
+      const created = await create(batch.flatMap(({ tasks }) => tasks))
+      for (const { tasks, resolve } of batch) {
+        const ids = new Set(tasks.map(({ id }) => id))
+        resolve(created.filter(({ task }) => ids.has(task.id)))
+      }
+    } catch (error) {
+      const isAway = error instanceof ServiceUnavailableError || error instanceof ServerBusyError
+      // One task that the database refuses must not sink the others.
+      if (batch.length > 1 && !isAway) for (const call of batch) await createBatch([call])
+      else for (const { reject } of batch) reject(error)
+    }
+  }
+
+  return (tasks) =>
+    new Promise((resolve, reject) => {
+      waiting.push({ tasks, resolve, reject })
+      wakeUp()
+    })
+}
+
+function takeBatch(waiting: Call[]): readonly Call[] {
+  let tasks = 0
+  let characters = 0
+  let calls = 0
+  for (const call of waiting) {
+    tasks += call.tasks.length
+    for (const { prompt } of call.tasks) characters += prompt.length
+    if (calls > 0 && (tasks > maxTasksPerBatch || characters > maxCharactersPerBatch)) break
+    calls += 1
+  }
+  return waiting.splice(0, calls)
+}

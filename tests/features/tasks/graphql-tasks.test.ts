@@ -377,7 +377,9 @@ test('the feed’s cursor is read before all lists of the document', async () =>
   expect(answer.before.edges.map(({ node }) => node.name)).toEqual(['t2'])
   expect(answer.workspace?.tasks.edges.map(({ node }) => node.name)).toEqual(['t0'])
   expect(answer.workspace?.feedCursor).toBe(feedCursor(workspaceId, 1))
-  const place = (part: string): number => statements.findIndex((sql) => sql.includes(part))
+  // The reconciler looks for lost hints meanwhile.
+  const asked = statements.filter((sql) => !sql.includes('claim_order'))
+  const place = (part: string): number => asked.findIndex((sql) => sql.includes(part))
   const head = place('feed_seq AS seq')
   expect(head).toBeGreaterThanOrEqual(0)
   for (const list of ['FROM task t', 'FROM agent a', 'FILTER (WHERE status']) expect(place(list)).toBeGreaterThan(head)

@@ -1,19 +1,20 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { ServerBusyError, ServiceUnavailableError } from '../../../lib/errors.ts'
-import type { TaskTransition } from '../streams/task-messages.ts'
-import type { NewTask } from './transitions.ts'
+
+type New = { readonly id: string; readonly prompt: string }
+type Created = { readonly task: { readonly id: string } }
 
 /** Inserts tasks in one transaction, in the order given; those that are left out are missing from the answer. */
-export type CreateTasks = (tasks: readonly NewTask[]) => Promise<TaskTransition[]>
+type Create<Task extends New, Transition extends Created> = (tasks: readonly Task[]) => Promise<Transition[]>
 
 const maxTasksPerBatch = 64
 const maxCharactersPerBatch = 4 * 1024 * 1024
 /** One waits for the disk, and one works meanwhile. */
 const maxUnderWay = 2
 
-type Call = {
-  tasks: readonly NewTask[]
-  resolve: (created: TaskTransition[]) => void
+type Call<Task, Transition> = {
+  tasks: readonly Task[]
+  resolve: (created: Transition[]) => void
   reject: (error: unknown) => void
 }
 
@@ -22,8 +23,10 @@ type Call = {
  * number their events with one row, which a transaction keeps locked until it is on the disk: one by one, a workspace takes as many tasks a
  * second as the disk takes commits.
  */
-export function batchCreates(create: CreateTasks): CreateTasks {
-  const waiting: Call[] = []
+export function batchCreates<Task extends New, Transition extends Created>(
+  create: Create<Task, Transition>,
+): Create<Task, Transition> {
+  const waiting: Call<Task, Transition>[] = []
   let underWay = 0
 
   function wakeUp(): void {
@@ -41,7 +44,7 @@ export function batchCreates(create: CreateTasks): CreateTasks {
     while (waiting.length > 0) await createBatch(takeBatch(waiting))
   }
 
-  async function createBatch(batch: readonly Call[]): Promise<void> {
+  async function createBatch(batch: readonly Call<Task, Transition>[]): Promise<void> {
     try {
       const created = await create(batch.flatMap(({ tasks }) => tasks))
       for (const { tasks, resolve } of batch) {
@@ -63,7 +66,7 @@ export function batchCreates(create: CreateTasks): CreateTasks {
     })
 }
 
-function takeBatch(waiting: Call[]): readonly Call[] {
+function takeBatch<One extends { readonly tasks: readonly New[] }>(waiting: One[]): readonly One[] {
   let tasks = 0
   let characters = 0
   let calls = 0

@@ -6,8 +6,9 @@ export default defineConfig({
     include: ['tests/faults/**/*.test.ts'],
     pool: 'forks',
     fileParallelism: false,
-    testTimeout: 120_000,
-    hookTimeout: 60_000,
+    // Some start six processes, on machines that may be slow.
+    testTimeout: 300_000,
+    hookTimeout: 120_000,
     passWithNoTests: false,
   },
 })

@@ -8,6 +8,7 @@ import { startModelServer, type ModelServer } from '../support/model-server.ts'
 import { answerText, slowAnswer } from '../support/slow-answers.ts'
 import { createReader } from '../support/task-reader.ts'
 import { until } from '../support/until.ts'
+import { auditRows, type Audit } from './audit.ts'
 
 const programs = findClusterPrograms()
 /** From the kill to the task running again. */
@@ -74,14 +75,14 @@ describe.skipIf(programs === null)('two API and two worker processes', () => {
     await cluster.postgres.restart('immediate')
     await allRead
 
-    const audit = await auditRows(cluster)
-    expect(audit.map(({ status }) => status)).toEqual(taskIds.map(() => 'SUCCEEDED'))
+    const { tasks, problems } = await auditRows(cluster.databaseUrl, { isAtRest: true })
+    expect(problems).toEqual([])
+    expect(tasks.map(({ status }) => status)).toEqual(taskIds.map(() => 'SUCCEEDED'))
     for (const { reader } of readers) {
       expect(reader.statuses.at(-1)).toBe('SUCCEEDED')
-      const label = /^answer-\d+/.exec(reader.text)?.[0] ?? ''
-      expect(reader.text).toBe(answerText(label))
+      expect(reader.text).toBe(answerText(labelOf(reader.text)))
     }
-    expect(audit.map(({ output }) => output).toSorted()).toEqual(readers.map(({ reader }) => reader.text).toSorted())
+    expect(tasks.map(({ output }) => output).toSorted()).toEqual(readers.map(({ reader }) => reader.text).toSorted())
   })
 
   test('a worker that was stopped for longer than its lease writes not one byte more', async () => {
@@ -99,30 +100,109 @@ describe.skipIf(programs === null)('two API and two worker processes', () => {
     process.kill(paused.pid, 'SIGSTOP')
     await reader.read(api.client, token)
     expect(reader.text).toBe(answerText('answer-2'))
-    const before = await auditRows(cluster)
+    const before = await auditRows(cluster.databaseUrl, { isAtRest: true })
+    expect(before.problems).toEqual([])
+    expect(before.tasks.map(({ attempts }) => attempts)).toEqual([
+      [
+        { number: 1, status: 'LOST' },
+        { number: 2, status: 'SUCCEEDED' },
+      ],
+    ])
     process.kill(paused.pid, 'SIGCONT')
-    await until(
-      'the paused worker has noticed',
-      async () => paused.output(),
-      (output) => output.includes('LEASE_LOST') || output.includes('lost its lease'),
-    )
 
-    expect(await auditRows(cluster)).toEqual(before)
-    expect(before.map(({ attempts }) => attempts)).toEqual([['LOST', 'SUCCEEDED']])
+    // The ledger alone is not fenced, because the money was spent. It is the last that a run writes.
+    const after = await until(
+      'the paused worker has recorded its call',
+      () => auditRows(cluster.databaseUrl, { isAtRest: true }),
+      ({ tasks: [task] }) => task?.calls.some(({ attempt }) => attempt === 1) === true,
+      60_000,
+    )
+    expect(after.problems).toEqual([])
+    expect(withoutCalls(after)).toEqual(withoutCalls(before))
+    expect(after.tasks[0]?.calls.map(({ attempt, usage }) => ({ attempt, estimated: usage?.estimated }))).toEqual([
+      { attempt: 1, estimated: true },
+      { attempt: 2, estimated: false },
+    ])
+    expect(paused.output()).toMatch(/LEASE_LOST|lost its lease/)
+  })
+
+  test('a worker is killed: its tasks go on or fail as their agents say, and fail at the last attempt', async () => {
+    await using models = await startModelServer()
+    await using cluster = await startTestCluster(models, {}, { apis: 1, workers: 1 })
+    const [api] = cluster.apis
+    const [worker] = cluster.workers
+    if (api === undefined || worker === undefined) throw new Error('an API and a worker were asked for')
+    // The first three take longer than a second worker needs to start.
+    answerEach(models, (count) => (count <= 3 ? 2_000 : 20))
+    const { client } = api
+    const { token, createAgent, submitTo } = await createSubmitter(client)
+    const agentIds = {
+      retries: await createAgent({ crashPolicy: 'RETRY' }),
+      fails: await createAgent({ crashPolicy: 'FAIL' }),
+      triesOnce: await createAgent({ crashPolicy: 'RETRY', retryPolicy: { maxAttempts: 1 } }),
+    }
+    const readers = {
+      retries: createReader(await submitTo(client, agentIds.retries)),
+      fails: createReader(await submitTo(client, agentIds.fails)),
+      triesOnce: createReader(await submitTo(client, agentIds.triesOnce)),
+    }
+    const all = Object.values(readers)
+    await Promise.all(all.map((reader) => reader.read(client, token, ({ text }) => text.length > 0)))
+    await cluster.start('worker')
+
+    await worker.kill('SIGKILL')
+    const killedAtMs = performance.now()
+    await Promise.all(
+      all.map((reader) => reader.read(client, token, ({ statuses }) => statuses.some((status) => status !== 'QUEUED'))),
+    )
+    expect(performance.now() - killedAtMs).toBeLessThan(recoveryLimitMs)
+    await readers.retries.read(client, token)
+
+    expect(readers.retries.statuses).toEqual(['QUEUED', 'RUNNING', 'SUCCEEDED'])
+    expect(readers.fails.statuses).toEqual(['FAILED'])
+    expect(readers.triesOnce.statuses).toEqual(['FAILED'])
+    const { tasks, problems } = await auditRows(cluster.databaseUrl, { isAtRest: true })
+    expect(problems).toEqual([])
+    expect(
+      tasks.map(({ status, errorCode, attempts }) => ({
+        status,
+        errorCode,
+        attempts: attempts.map((one) => one.status),
+      })),
+    ).toEqual([
+      { status: 'SUCCEEDED', errorCode: null, attempts: ['LOST', 'SUCCEEDED'] },
+      { status: 'FAILED', errorCode: 'WORKER_LOST', attempts: ['LOST'] },
+      { status: 'FAILED', errorCode: 'WORKER_LOST', attempts: ['LOST'] },
+    ])
+    // What was said is kept.
+    for (const reader of [readers.fails, readers.triesOnce]) {
+      const output = tasks.find(({ id }) => id === rowId(reader.taskId))?.output ?? ''
+      expect(output).not.toBe('')
+      expect(reader.text).toBe(output)
+      expect(answerText(labelOf(output)).startsWith(output)).toBe(true)
+    }
   })
 })
 
-function startTestCluster(models: ModelServer, env: Record<string, string> = {}): Promise<Cluster> {
+function startTestCluster(
+  models: ModelServer,
+  env: Record<string, string> = {},
+  counts: { apis?: number; workers?: number } = {},
+): Promise<Cluster> {
   if (programs === null) throw new Error('the suite is skipped without its programs')
   return startCluster(programs, {
+    ...counts,
     env: { OPENAI_API_KEY: 'none', OPENAI_BASE_URL: models.baseUrl, AI_DEFAULT_MODELS: 'openai/test-model', ...env },
   })
 }
 
 /** Every call upstream gets an answer that no other gets. */
-function answerEach(models: ModelServer, gapMs: number): void {
+function answerEach(models: ModelServer, gapMs: number | ((count: number) => number)): void {
   let count = 0
-  models.replyAlways(() => slowAnswer(`answer-${(count += 1)}`, gapMs))
+  models.replyAlways(() => {
+    count += 1
+    return slowAnswer(`answer-${count}`, typeof gapMs === 'number' ? gapMs : gapMs(count))
+  })
 }
 
 /** Reads to the end as a client does that connects again whenever the server could not go on. */
@@ -157,35 +237,10 @@ async function countBy(cluster: Cluster, status: string): Promise<number> {
   return rows[0]?.count ?? 0
 }
 
-type AuditedTask = {
-  id: string
-  status: string
-  version: number
-  attempt: number
-  output: string | null
-  attempts: string[]
-  chunks: number
-}
+const labelOf = (answer: string): string => /^answer-\d+/.exec(answer)?.[0] ?? ''
 
-/** Every task as its rows have it; throws when an event, an attempt or a number in a feed is missing. */
-async function auditRows(cluster: Cluster): Promise<AuditedTask[]> {
-  return withDatabase(cluster, async (client) => {
-    const { rows: tasks } = await client.query<AuditedTask & { versions: number[]; numbers: number[] }>(
-      `SELECT t.id, t.status, t.version, t.attempt, c.output,
-              (SELECT array_agg(version ORDER BY version) FROM task_event WHERE task_id = t.id) AS versions,
-              (SELECT array_agg(number ORDER BY number) FROM task_attempt WHERE task_id = t.id) AS numbers,
-              (SELECT array_agg(status::text ORDER BY number) FROM task_attempt WHERE task_id = t.id) AS attempts,
-              (SELECT count(*)::int FROM output_chunk WHERE task_id = t.id) AS chunks
-         FROM task t JOIN task_content c ON c.task_id = t.id ORDER BY t.id`,
-    )
-    const { rows: feed } = await client.query<{ seq: number }>('SELECT seq::int AS seq FROM task_event ORDER BY seq')
-    expect(feed.map(({ seq }) => seq)).toEqual(feed.map((_row, index) => index + 1))
-    return tasks.map(({ versions, numbers, ...task }) => {
-      expect(versions).toEqual(Array.from({ length: task.version }, (_, index) => index + 1))
-      expect(numbers).toEqual(Array.from({ length: task.attempt }, (_, index) => index + 1))
-      return task
-    })
-  })
+function withoutCalls({ tasks, feeds }: Audit): object {
+  return { tasks: tasks.map((task) => ({ ...task, calls: null })), feeds }
 }
 
 async function flushAll({ redis }: Cluster): Promise<void> {

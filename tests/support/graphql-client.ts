@@ -19,7 +19,12 @@ export type GraphQLAnswer<Data> = { data?: Data | null; errors?: GraphQLErrorJso
 /** An operation's text; codegen's documents also carry the types of their result and variables. */
 export type Operation<Data, Variables> = { toString(): string; __apiType?: (variables: Variables) => Data }
 
-export type OperationOptions = { token?: string; headers?: Record<string, string> }
+export type OperationOptions = {
+  token?: string
+  headers?: Record<string, string>
+  /** Breaks the connection off, also one on which nothing comes. */
+  signal?: AbortSignal
+}
 export type SubscriptionOptions = OperationOptions & { over?: 'websocket' | 'event-stream' }
 
 /** A client of the public API, over real sockets. */
@@ -70,7 +75,7 @@ export function createGraphQLClient(url: string): GraphQLClient {
   function post(
     query: string,
     variables: unknown,
-    { token, headers, accept, signal }: OperationOptions & { accept: string; signal?: AbortSignal },
+    { token, headers, accept, signal }: OperationOptions & { accept: string },
   ): Promise<Response> {
     return request('/graphql', {
       method: 'POST',
@@ -88,7 +93,7 @@ export function createGraphQLClient(url: string): GraphQLClient {
   async function* overWebSocket<Data>(
     query: string,
     variables: unknown,
-    { token }: OperationOptions,
+    { token, signal }: OperationOptions,
   ): AsyncGenerator<GraphQLAnswer<Data>, void, void> {
     const socket: WebSocketClient = createClient({
       url: `${url.replace('http', 'ws')}/graphql`,
@@ -96,11 +101,15 @@ export function createGraphQLClient(url: string): GraphQLClient {
       retryAttempts: 0,
       ...(token === undefined ? {} : { connectionParams: { authorization: `Bearer ${token}` } }),
     })
+    const terminate = (): void => socket.terminate()
+    signal?.addEventListener('abort', terminate)
     try {
       const payload = { query, ...(isRecord(variables) ? { variables } : {}) }
       for await (const result of socket.iterate(payload)) yield JSON.parse(JSON.stringify(result))
     } finally {
-      await socket.dispose()
+      signal?.removeEventListener('abort', terminate)
+      // It would wait for the goodbye of a server that hangs.
+      if (signal?.aborted !== true) await socket.dispose()
     }
   }
 
@@ -111,7 +120,8 @@ export function createGraphQLClient(url: string): GraphQLClient {
   ): AsyncGenerator<GraphQLAnswer<Data>, void, void> {
     const stop = new AbortController()
     try {
-      const response = await post(query, variables, { accept: 'text/event-stream', signal: stop.signal, ...options })
+      const signal = AbortSignal.any([stop.signal, ...(options.signal === undefined ? [] : [options.signal])])
+      const response = await post(query, variables, { ...options, accept: 'text/event-stream', signal })
       if (response.body === null) throw new Error('the answer has no body')
       for await (const event of readEvents(response.body)) {
         if (event.name === 'complete') return

@@ -1,4 +1,4 @@
-import { once } from 'node:events'
+import { once, setMaxListeners } from 'node:events'
 import { createServer, type IncomingHttpHeaders, type ServerResponse } from 'node:http'
 import { sleep } from '../../src/lib/sleep.ts'
 
@@ -109,6 +109,8 @@ export async function startModelServer(): Promise<ModelServer> {
   const requests: SeenRequest[] = []
   const waiting: Reply[] = []
   const stopping = new AbortController()
+  // Each answer that waits listens to it.
+  setMaxListeners(0, stopping.signal)
   let always: (request: SeenRequest) => Reply = () => httpError(599, { message: 'the test told no reply' })
 
   const server = createServer((incoming, response) => {

@@ -14,3 +14,12 @@ export function slowAnswer(label: string, gapMs: number): Reply {
     acts: [chunk({ role: 'assistant', content: '' }), ...acts.flat(), finish(), usage(5, words)],
   }
 }
+
+/** Says this at once, then a number every `gapMs` for as long as anybody listens, five minutes at most. */
+export function endlessAnswer(beginning: string, gapMs: number): Reply {
+  const numbers = Array.from({ length: 300_000 / gapMs }, (_, index): Act[] => [wait(gapMs), text(` ${index}`)])
+  return {
+    kind: 'stream',
+    acts: [chunk({ role: 'assistant', content: '' }), text(beginning), ...numbers.flat(), finish()],
+  }
+}

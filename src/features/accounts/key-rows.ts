@@ -60,7 +60,9 @@ export async function openKeyRows({ db, secret, clock, newId, logger }: KeyRowsD
   }
   // A failure keeps the keys we have: they stay right for much longer than a database is usually away.
   const timer = setInterval(() => {
-    void reload().catch((err: unknown) => logger.error({ err }, 'the keys could not be read again'))
+    void reload().catch((err: unknown) =>
+      logger.warn({ err }, 'the keys could not be read again; the next time they are'),
+    )
   }, reloadEveryMs).unref()
 
   return {

@@ -13,6 +13,9 @@ import { createCompletions } from './features/completions/completions.ts'
 import { createMemoryAlert } from './features/operations/memory-alert.ts'
 import { startMemoryGuard, type MemoryGuard } from './features/operations/memory-guard.ts'
 import { aliveMs, createProcessRegistry, type ProcessRegistry } from './features/operations/process-registry.ts'
+import { createFiring, type Firing } from './features/schedules/firing.ts'
+import { createScheduler, type Scheduler } from './features/schedules/scheduler.ts'
+import { createSchedules } from './features/schedules/schedules.ts'
 import { createAnnouncer, type Announcer } from './features/tasks/engine/announcer.ts'
 import { createOutputWriter } from './features/tasks/output/output-writer.ts'
 import { createReconciler, type Reconciler } from './features/tasks/engine/reconciler.ts'
@@ -217,16 +220,25 @@ async function openRedisDrivers(
   }
 }
 
-type TaskEngine = { transitions: Transitions; announcer: Announcer; reconciler: Reconciler; publisher: TaskPublisher }
+type TaskEngine = {
+  transitions: Transitions
+  announcer: Announcer
+  reconciler: Reconciler
+  publisher: TaskPublisher
+  firing: Firing
+  scheduler: Scheduler
+}
 
-function createTaskEngine({ clock, logger }: Basics, { db, events, dispatch }: Platform): TaskEngine {
+function createTaskEngine({ clock, newId, logger }: Basics, { db, events, dispatch }: Platform): TaskEngine {
   const transitions = createTransitions({ db })
   const publisher = createTaskPublisher({ events, logger })
   // Tied in a knot: a transition may lead to waiting for the reconciler, whose rounds make transitions.
   const onScheduled = (): void => reconciler.scheduled()
   const announcer = createAnnouncer({ publisher, dispatch, onScheduled, logger })
   const reconciler: Reconciler = createReconciler({ transitions, announcer, dispatch, clock, logger })
-  return { transitions, announcer, reconciler, publisher }
+  const firing = createFiring({ db })
+  const scheduler = createScheduler({ firing, announcer, newId, logger })
+  return { transitions, announcer, reconciler, publisher, firing, scheduler }
 }
 
 function createProcesses(basics: Basics, { db }: Platform): ProcessRegistry {
@@ -293,9 +305,20 @@ async function createServices(basics: Basics, platform: Platform, engine: TaskEn
       onAgentReady({ id: agentId, workspaceId }) {
         dispatch.hint(workspaceId).catch((error: unknown) => logger.warn({ err: error, agentId }, 'a hint was lost'))
       },
-      cancelWaitingTasks: () => engine.reconciler.reconcile(),
+      async cancelWaitingTasks(agentId) {
+        await engine.firing.pauseOfArchivedAgent(agentId)
+        await engine.reconciler.reconcile()
+      },
     }),
     tasks: createTasks({ ...engine, db, events, access, clock, newId, logger, maxPromptBytes }),
+    schedules: createSchedules({
+      db,
+      access,
+      clock,
+      newId,
+      maxPromptBytes,
+      onChange: () => engine.scheduler.changed(),
+    }),
     taskStreams,
     workspaceFeeds,
     completions: createCompletions({ ...checks, db, ai, access, clock, newId, maxPromptBytes }),
@@ -312,12 +335,14 @@ async function startWork(
   engine: TaskEngine & { processes: ProcessRegistry },
 ): Promise<void> {
   const { config, cleanup } = basics
-  const { transitions, reconciler, processes } = engine
+  const { transitions, reconciler, scheduler, processes } = engine
   // Nobody else has the embedded database, so no lease in it is anybody's: what a crash left behind goes on at once.
   if (platform.db.kind === 'embedded') await transitions.expireAllLeases()
   // Any process repairs; only workers run.
   reconciler.start()
   cleanup.add('the reconciler', () => reconciler.stop())
+  scheduler.start()
+  cleanup.add('the scheduler', () => scheduler.stop())
   const worker = config.roles.includes('worker') ? await startTaskWorker(basics, platform, engine) : null
   const guard = worker === null ? null : guardMemory(basics, { worker, processes })
   let stopping = false

@@ -5,6 +5,7 @@ import type { Agents } from '../features/agents/agents.ts'
 import type { Budgets } from '../features/budgets/budgets.ts'
 import type { Completions } from '../features/completions/completions.ts'
 import type { ProcessRegistry } from '../features/operations/process-registry.ts'
+import type { Schedules } from '../features/schedules/schedules.ts'
 import type { TaskStreams } from '../features/tasks/streams/task-stream.ts'
 import type { Tasks } from '../features/tasks/tasks.ts'
 import type { WorkspaceFeeds } from '../features/tasks/streams/workspace-feed.ts'
@@ -26,6 +27,7 @@ export interface Services {
   workspaces: Workspaces
   agents: Agents
   tasks: Tasks
+  schedules: Schedules
   taskStreams: TaskStreams
   workspaceFeeds: WorkspaceFeeds
   completions: Completions

@@ -1,6 +1,7 @@
 import type { Viewer } from '../features/accounts/viewer.ts'
 import { createAgentLoaders } from '../features/agents/agent-loaders.ts'
 import { createBudgetLoaders } from '../features/budgets/budget-loaders.ts'
+import { createScheduleLoaders } from '../features/schedules/schedule-loaders.ts'
 import { createTaskLoaders } from '../features/tasks/task-loaders.ts'
 import { createUsageLoaders } from '../features/usage/usage-loaders.ts'
 import { createWorkspaceLoaders } from '../features/workspaces/workspace-loaders.ts'
@@ -12,6 +13,7 @@ export function createLoaders({ db, clock, usage }: Services, viewer: Viewer | n
   return {
     ...createAgentLoaders({ db, usage }),
     ...createBudgetLoaders({ db }),
+    ...createScheduleLoaders({ db }),
     ...createTaskLoaders({ db, usage }),
     ...createUsageLoaders({ db, viewer }),
     ...createWorkspaceLoaders({ db, clock, usage, viewer }),

@@ -100,4 +100,20 @@ subscription Completion {
 `,
     headers,
   },
+  {
+    query: `# 8. A task every morning. It is made at its time by the clocks of the zone, once, and runs like any other.
+#    updateSchedule(input: { id: "…", paused: true }) pauses it.
+mutation CreateSchedule {
+  createSchedule(input: {
+    name: "Good morning"
+    cron: "0 9 * * MON-FRI"
+    timeZone: "Europe/Berlin"
+    task: { agentId: "PASTE_THE_AGENT_ID_HERE", prompt: "What is worth doing today?" }
+  }) {
+    schedule { id nextRunAt paused lastTask { id status output } }
+  }
+}
+`,
+    headers,
+  },
 ]

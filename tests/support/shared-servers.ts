@@ -1,5 +1,5 @@
 import { inject } from 'vitest'
-import { createDatabasePlace } from './test-database.ts'
+import { copyTemplateDataDirectory, createDatabasePlace } from './test-database.ts'
 import { redisUrlOf } from './test-servers.ts'
 
 /** Whether this run is against servers, which several apps can share. */
@@ -17,4 +17,11 @@ export async function createSharedServers(): Promise<{ env: Record<string, strin
     },
     [Symbol.asyncDispose]: () => place[Symbol.asyncDispose](),
   }
+}
+
+/** Where apps of one test find what those before them have left: `startTestApp({ env: place.env })`, one at a time unless it is on servers. */
+export async function createPlace(): Promise<{ env: Record<string, string> } & AsyncDisposable> {
+  if (hasServers) return createSharedServers()
+  const { dataDirectory, ...directory } = await copyTemplateDataDirectory()
+  return { env: { MONK_DATA_DIR: dataDirectory }, ...directory }
 }

@@ -3,7 +3,7 @@ import type { Transaction } from '../../platform/database/database.ts'
 import type { RequestOrigin } from './request-origin.ts'
 
 type AuditSubject =
-  'user' | 'session' | 'api_key' | 'workspace' | 'member' | 'agent' | 'task' | 'key' | 'flag' | 'budget'
+  'user' | 'session' | 'api_key' | 'workspace' | 'member' | 'agent' | 'schedule' | 'task' | 'key' | 'flag' | 'budget'
 
 /** The subject, then what happened to it: `user.signed_up`. */
 export type AuditAction = `${AuditSubject}.${string}`

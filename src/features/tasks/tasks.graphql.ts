@@ -23,7 +23,7 @@ builder.queryField('task', (t) =>
 
 const { priority } = taskLimits
 
-const CreateTaskInput = builder.inputType('CreateTaskInput', {
+export const CreateTaskInput = builder.inputType('CreateTaskInput', {
   description: 'A new task.',
   fields: (t) => ({
     agentId: t.globalID({

@@ -4,11 +4,13 @@ import { openAccessChanges } from './features/accounts/access-changes.ts'
 import { createApiKeys } from './features/accounts/api-keys.ts'
 import { createAccounts } from './features/accounts/accounts.ts'
 import type { FirstAdminPolicy } from './features/accounts/first-admin.ts'
+import { createUserAdministration } from './features/accounts/user-administration.ts'
 import { createAgents } from './features/agents/agents.ts'
 import { createBudgetGate } from './features/budgets/budget-gate.ts'
 import { createBudgetKnowledge, type BudgetKnowledge } from './features/budgets/budget-knowledge.ts'
 import { createBudgetStore } from './features/budgets/budget-store.ts'
 import { createBudgets } from './features/budgets/budgets.ts'
+import { createAuditLog } from './features/audit/audit-log.ts'
 import { createCompletions } from './features/completions/completions.ts'
 import { createMemoryAlert } from './features/operations/memory-alert.ts'
 import { startMemoryGuard, type MemoryGuard } from './features/operations/memory-guard.ts'
@@ -30,6 +32,8 @@ import { createLedger } from './features/usage/ledger.ts'
 import { createUsageReports } from './features/usage/usage-report.ts'
 import { createUsage } from './features/usage/usage.ts'
 import { createWorkspaceAccess } from './features/workspaces/access.ts'
+import { createLiveAccess } from './features/workspaces/live-access.ts'
+import { createMembers } from './features/workspaces/members.ts'
 import { createWorkspaces } from './features/workspaces/workspaces.ts'
 import type { Services } from './graphql/context.ts'
 import { createLoaders } from './graphql/create-loaders.ts'
@@ -275,6 +279,8 @@ async function createServices(basics: Basics, platform: Platform, engine: TaskEn
   })
   cleanup.add('accounts', () => accounts.close())
   const access = createWorkspaceAccess({ db })
+  const liveAccess = createLiveAccess({ db, changes, logger })
+  cleanup.add('live access', () => liveAccess.close())
   const taskStreams = createTaskStreams({ db, events, clock, logger })
   cleanup.add('task streams', () => taskStreams.close())
   const workspaceFeeds = createWorkspaceFeeds({ db, events, clock, logger })
@@ -293,9 +299,13 @@ async function createServices(basics: Basics, platform: Platform, engine: TaskEn
       knowledge: platform.budgetKnowledge,
       onTasksDue: () => engine.reconciler.scheduled(),
     }),
+    userAdministration: createUserAdministration({ db, clock, newId, changes }),
+    auditLog: createAuditLog({ db }),
     usage: createUsage({ db }),
     usageReports: createUsageReports({ db, access }),
     workspaces: createWorkspaces({ db, clock, newId, access }),
+    members: createMembers({ db, clock, newId, access, changes }),
+    liveAccess,
     agents: createAgents({
       ...checks,
       db,

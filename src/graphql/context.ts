@@ -1,6 +1,8 @@
 import type { Accounts } from '../features/accounts/accounts.ts'
 import type { ApiKeys } from '../features/accounts/api-keys.ts'
+import type { UserAdministration } from '../features/accounts/user-administration.ts'
 import type { Viewer } from '../features/accounts/viewer.ts'
+import type { AuditLog } from '../features/audit/audit-log.ts'
 import type { Agents } from '../features/agents/agents.ts'
 import type { Budgets } from '../features/budgets/budgets.ts'
 import type { Completions } from '../features/completions/completions.ts'
@@ -11,6 +13,8 @@ import type { Tasks } from '../features/tasks/tasks.ts'
 import type { WorkspaceFeeds } from '../features/tasks/streams/workspace-feed.ts'
 import type { UsageReports } from '../features/usage/usage-report.ts'
 import type { Usage } from '../features/usage/usage.ts'
+import type { LiveAccess } from '../features/workspaces/live-access.ts'
+import type { Members } from '../features/workspaces/members.ts'
 import type { Workspaces } from '../features/workspaces/workspaces.ts'
 import type { Clock } from '../lib/clock.ts'
 import type { Database } from '../platform/database/database.ts'
@@ -24,7 +28,12 @@ export interface Services {
   logger: Logger
   accounts: Accounts
   apiKeys: ApiKeys
+  userAdministration: UserAdministration
+  auditLog: AuditLog
   workspaces: Workspaces
+  members: Members
+  /** Authorises live streams again when a membership changes. */
+  liveAccess: LiveAccess
   agents: Agents
   tasks: Tasks
   schedules: Schedules

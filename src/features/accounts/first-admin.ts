@@ -19,18 +19,19 @@ export async function decideRole(
     case 'first-account': {
       // Only the first few sign-ups of a server's life ever wait for each other.
       if (await hasAccount(tx)) return 'USER'
-      await lockFirstAdmin(tx)
+      await lockAdmins(tx)
       return (await hasAccount(tx)) ? 'USER' : 'ADMIN'
     }
     case 'token': {
       if (!isSameToken(policy.token, presentedToken)) return 'USER'
-      await lockFirstAdmin(tx)
+      await lockAdmins(tx)
       return (await hasAdmin(tx)) ? 'USER' : 'ADMIN'
     }
   }
 }
 
-async function lockFirstAdmin(tx: Transaction): Promise<void> {
+/** Orders those who decide who is an administrator. */
+export async function lockAdmins(tx: Transaction): Promise<void> {
   await tx.$executeRaw`SELECT pg_advisory_xact_lock(hashtextextended('monk: first admin', 0))`
 }
 

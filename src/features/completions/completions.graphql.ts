@@ -187,8 +187,14 @@ builder.subscriptionField('completion', (t) =>
     type: CompletionEvent,
     description: 'Asks a model and streams the answer. Leaving aborts the call.',
     args: { input: t.arg({ type: CompletionInput, required: true, description: 'What to ask.' }) },
-    subscribe: (_root, { input }, { viewer, services }) =>
-      services.completions.stream(requireViewer(viewer), withRowId(input)),
+    subscribe: async (_root, { input }, context) => {
+      const viewer = requireViewer(context.viewer)
+      const { completions, liveAccess, workspaces } = context.services
+      const workspaceId = input.workspaceId?.id ?? (await workspaces.access.personalWorkspaceId(viewer))
+      return liveAccess.guard({ viewer, workspaceId, role: 'MEMBER' }, () =>
+        completions.stream(viewer, { ...input, workspaceId }),
+      )
+    },
     resolve: (item) => item,
   }),
 )

@@ -40,6 +40,8 @@ export interface Tasks {
     input: { id: string; reason?: string | null | undefined },
     origin?: RequestOrigin,
   ): Promise<Task>
+  /** The workspace of a task that the viewer may see. Throws NotFoundError. */
+  workspaceOf(viewer: Viewer, taskId: string): Promise<string>
 }
 
 export type TasksDeps = {
@@ -96,6 +98,13 @@ export function createTasks(deps: TasksDeps): Tasks {
   }
 
   return {
+    async workspaceOf(viewer, id) {
+      const where = { id, workspace: workspacesOf(viewer) }
+      const task = await db.prisma.task.findFirst({ where, select: { workspaceId: true } })
+      if (task === null) throw new NotFoundError('task')
+      return task.workspaceId
+    },
+
     async create(viewer, rawInput) {
       const input = parseInput(createSchema, rawInput)
       const workspaceId = await requireAgentsWorkspace(viewer, input.agentId)

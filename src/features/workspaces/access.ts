@@ -44,9 +44,7 @@ export function createWorkspaceAccess({ db }: { db: Database }): WorkspaceAccess
       const [membership] = await db.query<Membership>(membershipStatement, [workspaceId, viewer.userId], {
         retry: true,
       })
-      if (membership === undefined) throw new NotFoundError('workspace')
-      if (ranks[membership.role] < ranks[role]) throw tooSmall(membership.role, role)
-      return membership
+      return requireRole(membership, role)
     },
 
     async readableWorkspaceId(viewer, workspaceId) {
@@ -64,6 +62,16 @@ export function createWorkspaceAccess({ db }: { db: Database }): WorkspaceAccess
     },
   }
   return access
+}
+
+/** The membership, when there is one and its role is `role` or more. Throws NotFoundError, ForbiddenError. */
+export function requireRole<Found extends { role: WorkspaceRole }>(
+  membership: Found | undefined,
+  role: WorkspaceRole,
+): Found {
+  if (membership === undefined) throw new NotFoundError('workspace')
+  if (ranks[membership.role] < ranks[role]) throw tooSmall(membership.role, role)
+  return membership
 }
 
 function tooSmall(role: WorkspaceRole, needed: WorkspaceRole): ForbiddenError {

@@ -21,7 +21,7 @@ builder.queryField('workspace', (t) =>
   }),
 )
 
-const WorkspacePayload = builder.objectRef<{ workspace: Workspace }>('WorkspacePayload').implement({
+export const WorkspacePayload = builder.objectRef<{ workspace: Workspace }>('WorkspacePayload').implement({
   description: 'A workspace that was changed.',
   fields: (t) => ({
     workspace: t.expose('workspace', { type: WorkspaceRef, description: 'As it is now.' }),

@@ -42,6 +42,15 @@ export async function startAccounts(db: Database, overrides: Partial<AccountsDep
   return { accounts, clock, [Symbol.asyncDispose]: () => accounts.close() }
 }
 
+/** Takes all accounts away, with the audit trail, which refuses that to everybody else. */
+export async function emptyAccounts(db: Database): Promise<void> {
+  await db.transaction(async (tx) => {
+    await tx.$executeRaw`ALTER TABLE audit_event DISABLE TRIGGER audit_event_no_truncate`
+    await tx.$executeRaw`TRUNCATE audit_event, app_user, workspace CASCADE`
+    await tx.$executeRaw`ALTER TABLE audit_event ENABLE TRIGGER audit_event_no_truncate`
+  })
+}
+
 let emails = 0
 
 /** Sign-up input that no other test has used. */

@@ -3,7 +3,14 @@ import { requireSession } from '../../../src/features/accounts/viewer.ts'
 import type { AppError } from '../../../src/lib/errors.ts'
 import { createHash } from 'node:crypto'
 import { startTestDatabase } from '../../support/test-database.ts'
-import { client, goodPassword, newAccount, startAccounts, type TestAccounts } from './account-fixtures.ts'
+import {
+  client,
+  emptyAccounts,
+  goodPassword,
+  newAccount,
+  startAccounts,
+  type TestAccounts,
+} from './account-fixtures.ts'
 
 const db = await startTestDatabase()
 const own: TestAccounts = await startAccounts(db)
@@ -14,7 +21,7 @@ afterAll(async () => {
 })
 
 const emptyServer = async (): Promise<void> => {
-  await db.prisma.$executeRaw`TRUNCATE audit_event, app_user, workspace CASCADE`
+  await emptyAccounts(db)
 }
 const auditOf = (target: string) =>
   db.prisma.auditEvent.findMany({ where: { target }, orderBy: { id: 'asc' }, omit: { id: true, at: true } })

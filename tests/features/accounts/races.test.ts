@@ -6,7 +6,7 @@ import { createDatabase } from '../../../src/platform/database/create-database.t
 import type { Database } from '../../../src/platform/database/database.ts'
 import { findPostgres, startPostgresServer } from '../../support/postgres-server.ts'
 import { databaseOptions, startTestDatabase } from '../../support/test-database.ts'
-import { client, newAccount, startAccounts, type TestAccounts } from './account-fixtures.ts'
+import { client, emptyAccounts, newAccount, startAccounts, type TestAccounts } from './account-fixtures.ts'
 
 /** Opens what each of two processes talks to: embedded there is only one, so they share its one connection. */
 type Open = (cleanup: Cleanup) => Promise<[Database, Database]>
@@ -52,7 +52,7 @@ describe.each([['the embedded database', openEmbedded] as [string, Open], ...kin
     })
     afterAll(() => cleanup.run())
     beforeEach(async () => {
-      await databases[0].prisma.$executeRaw`TRUNCATE audit_event, app_user, workspace CASCADE`
+      await emptyAccounts(databases[0])
     })
 
     test('the keys of a fresh server are made once', async () => {

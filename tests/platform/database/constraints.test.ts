@@ -135,6 +135,8 @@ test('the audit trail takes rows, and lets none be changed or removed', async ()
     db.prisma.auditEvent.updateMany({ data: { action: 'other' } }),
     db.prisma.auditEvent.deleteMany(),
     db.prisma.$executeRaw`DELETE FROM audit_event WHERE action = 'none'`,
+    db.prisma.$executeRaw`TRUNCATE audit_event`,
+    db.prisma.$executeRaw`TRUNCATE app_user CASCADE`,
   ]) {
     expect(sqlStateOf(await attempt.catch((error: unknown) => error))).toBe('42501')
   }

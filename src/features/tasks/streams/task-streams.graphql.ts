@@ -102,8 +102,14 @@ builder.subscriptionField('taskStream', (t) =>
         description: 'The cursor of the last item that you have; it works as long as the task exists.',
       }),
     },
-    subscribe: (_root, { taskId, after }, { viewer, services }) =>
-      services.taskStreams.open(requireViewer(viewer), { taskId: taskId.id, after: after ?? null }),
+    subscribe: async (_root, { taskId, after }, context) => {
+      const viewer = requireViewer(context.viewer)
+      const { liveAccess, taskStreams, tasks } = context.services
+      const workspaceId = await tasks.workspaceOf(viewer, taskId.id)
+      return liveAccess.guard({ viewer, workspaceId, role: 'VIEWER' }, () =>
+        taskStreams.open(viewer, { taskId: taskId.id, after: after ?? null }),
+      )
+    },
     resolve: (item: TaskStreamItem) => item,
   }),
 )
@@ -120,13 +126,14 @@ builder.subscriptionField('workspaceFeed', (t) =>
       }),
       filter: t.arg({ type: FeedFilter, description: 'Which events to deliver.' }),
     },
-    subscribe: async (_root, { workspaceId, after, filter }, { viewer, services }) => {
-      const reader = requireViewer(viewer)
-      return services.workspaceFeeds.open(reader, {
-        workspaceId: workspaceId?.id ?? (await services.workspaces.access.personalWorkspaceId(reader)),
-        after: after ?? null,
-        filter: { agentId: filter?.agentId?.id, status: filter?.status },
-      })
+    subscribe: async (_root, { workspaceId: given, after, filter }, context) => {
+      const viewer = requireViewer(context.viewer)
+      const { liveAccess, workspaceFeeds, workspaces } = context.services
+      const workspaceId = given?.id ?? (await workspaces.access.personalWorkspaceId(viewer))
+      const options = { after: after ?? null, filter: { agentId: filter?.agentId?.id, status: filter?.status } }
+      return liveAccess.guard({ viewer, workspaceId, role: 'VIEWER' }, () =>
+        workspaceFeeds.open(viewer, { workspaceId, ...options }),
+      )
     },
     resolve: (item: WorkspaceFeedItem) => item,
   }),

@@ -3,6 +3,7 @@ import type { Config } from './config.ts'
 import { openAccessChanges } from './features/accounts/access-changes.ts'
 import { createApiKeys } from './features/accounts/api-keys.ts'
 import { createAccounts } from './features/accounts/accounts.ts'
+import { createAuthThrottle } from './features/accounts/auth-throttle.ts'
 import type { FirstAdminPolicy } from './features/accounts/first-admin.ts'
 import { createUserAdministration } from './features/accounts/user-administration.ts'
 import { createAgents } from './features/agents/agents.ts'
@@ -36,9 +37,6 @@ import { createLiveAccess } from './features/workspaces/live-access.ts'
 import { createMembers } from './features/workspaces/members.ts'
 import { createWorkspaces } from './features/workspaces/workspaces.ts'
 import type { Services } from './graphql/context.ts'
-import { createLoaders } from './graphql/create-loaders.ts'
-import { createSchema } from './graphql/schema.ts'
-import { createHttpServer } from './http/server.ts'
 import { createCleanup, type Cleanup } from './lib/cleanup.ts'
 import { systemClock, type Clock } from './lib/clock.ts'
 import { newId as newUuid, type NewId } from './lib/ids.ts'
@@ -56,7 +54,10 @@ import { memoryLimits } from './platform/memory-limits.ts'
 import { createProcessVitals, readProcessMemory, type ReadMemory } from './platform/process-vitals.ts'
 import { createInProcessRateLimits } from './platform/rate-limit/in-process.ts'
 import type { RateLimits } from './platform/rate-limit/rate-limit.ts'
+import { createInProcessThrottles } from './platform/throttle/in-process.ts'
+import type { Throttles } from './platform/throttle/throttles.ts'
 import { loadOrCreateSecret } from './platform/secret-file.ts'
+import { createConfiguredServer } from './serve.ts'
 
 /** A running server. */
 export interface App extends AsyncDisposable {
@@ -129,7 +130,7 @@ export async function startApp(config: Config, overrides: Partial<AppOverrides> 
     const processes = createProcesses(basics, platform)
     const services = { ...(await createServices(basics, platform, tasks)), processes }
     await startWork(basics, platform, { ...tasks, processes })
-    const url = await serve(basics, services)
+    const url = await serve(basics, platform, services)
     const close = (): Promise<void> => cleanup.run(config.shutdownGraceMs + closeLimitMs)
     return { url, services, close, [Symbol.asyncDispose]: close }
   } catch (error) {
@@ -142,7 +143,11 @@ export async function startApp(config: Config, overrides: Partial<AppOverrides> 
   }
 }
 
-type Platform = Pick<Drivers, 'events' | 'dispatch'> & { db: Database; ai: AiClient; budgetKnowledge: BudgetKnowledge }
+type Platform = Pick<Drivers, 'events' | 'dispatch' | 'throttles'> & {
+  db: Database
+  ai: AiClient
+  budgetKnowledge: BudgetKnowledge
+}
 
 /** The only place that chooses drivers. */
 async function openPlatform(basics: Basics, overrides: Partial<AppOverrides>): Promise<Platform> {
@@ -160,18 +165,24 @@ async function openPlatform(basics: Basics, overrides: Partial<AppOverrides>): P
     onStatement,
   })
   cleanup.add('the database', () => db.close())
-  const { events, dispatch, ...limiting } = await openDrivers(basics)
+  const { events, dispatch, throttles, ...limiting } = await openDrivers(basics)
   const demo = demoTokenDelayMs === undefined ? {} : { demoTokenDelayMs }
   const budgetKnowledge = createBudgetKnowledge({ db, clock })
   const budgets = createBudgetGate({ store: createBudgetStore({ db }), knowledge: budgetKnowledge, clock, logger })
   const ai = createAiClient({ ...config.ai, ...limiting, ...demo, gates: [budgets], clock, newId, random, logger })
   cleanup.add('the AI client', () => ai.close())
   cleanup.add('the knowledge of budgets', async () => budgetKnowledge.close())
-  return { db, events, dispatch, ai, budgetKnowledge }
+  return { db, events, dispatch, throttles, ai, budgetKnowledge }
 }
 
 /** What is in this process, or shared by all over Redis. */
-type Drivers = { events: Events; dispatch: Dispatch; breakers: CircuitBreakers; rateLimits: RateLimits }
+type Drivers = {
+  events: Events
+  dispatch: Dispatch
+  breakers: CircuitBreakers
+  rateLimits: RateLimits
+  throttles: Throttles
+}
 
 async function openDrivers(basics: Basics): Promise<Drivers> {
   const { config, clock, newId, logger, cleanup } = basics
@@ -186,12 +197,14 @@ async function openDrivers(basics: Basics): Promise<Drivers> {
           dispatch: createInProcessDispatch(hints),
           breakers: createInProcessCircuitBreakers({ clock, newId }),
           rateLimits: createInProcessRateLimits({ clock }),
+          throttles: createInProcessThrottles(),
         }
       : await openRedisDrivers(basics, { url: config.redisUrl, hints })
   cleanup.add('events', () => drivers.events.close())
   cleanup.add('dispatch', () => drivers.dispatch.close())
   cleanup.add('circuit breakers', () => drivers.breakers.close())
   cleanup.add('rate limits', () => drivers.rateLimits.close())
+  cleanup.add('throttles', () => drivers.throttles.close())
   return drivers
 }
 
@@ -208,12 +221,14 @@ async function openRedisDrivers(
     { createBullmqDispatch },
     { createRedisCircuitBreakers },
     { createRedisRateLimits },
+    { createRedisThrottles },
   ] = await Promise.all([
     import('./platform/redis/redis.ts'),
     import('./platform/events/redis.ts'),
     import('./platform/dispatch/bullmq.ts'),
     import('./platform/circuit-breaker/redis.ts'),
     import('./platform/rate-limit/redis.ts'),
+    import('./platform/throttle/redis.ts'),
   ])
   const redis = await openRedis({ url, clock, logger, random })
   return {
@@ -221,6 +236,7 @@ async function openRedisDrivers(
     dispatch: await createBullmqDispatch({ ...hints, redis, logger }),
     breakers: createRedisCircuitBreakers({ redis, clock, newId, logger }),
     rateLimits: createRedisRateLimits({ redis, clock, logger }),
+    throttles: await createRedisThrottles({ redis, clock, logger }),
   }
 }
 
@@ -276,6 +292,10 @@ async function createServices(basics: Basics, platform: Platform, engine: TaskEn
     secret: config.secret ?? (await loadOrCreateSecret(config.dataDir)),
     bcryptCost: config.bcryptCost,
     firstAdmin: firstAdminPolicy(config),
+    throttle: createAuthThrottle(platform, {
+      ...config.limits,
+      exemptsLoopback: config.environment !== 'production',
+    }),
   })
   cleanup.add('accounts', () => accounts.close())
   const access = createWorkspaceAccess({ db })
@@ -402,19 +422,9 @@ async function startTaskWorker(basics: Basics, platform: Platform, engine: TaskE
   return startWorker({ ...shared, concurrency, leaseMs })
 }
 
-async function serve({ config, newId, cleanup }: Basics, services: Services): Promise<string> {
-  const { environment, host, port, publicOrigins, trustedProxies, limits, roles } = config
-  const http = createHttpServer(
-    { schema: createSchema(), services, createLoaders, newId },
-    {
-      publicOrigins,
-      trustedProxies,
-      servesApi: roles.includes('api'),
-      graphiql: environment !== 'production',
-      maxBodyBytes: limits.bodyBytes,
-    },
-  )
-  const { url } = await http.listen({ host, port })
+async function serve({ config, newId, cleanup }: Basics, { throttles }: Platform, services: Services): Promise<string> {
+  const http = await createConfiguredServer(config, { services, throttles, newId })
+  const { url } = await http.listen({ host: config.host, port: config.port })
   cleanup.add('the HTTP server', () => http.close(httpGraceMs))
   return url
 }

@@ -21,6 +21,8 @@ export const integer = (min: number, max: number) =>
     .min(min, `must be a whole number from ${min} to ${max}`)
     .max(max, `must be a whole number from ${min} to ${max}`)
 
+export const onOrOff = z.enum(['on', 'off'], 'must be on or off').transform((value) => value === 'on')
+
 const commaList = z.string().transform((text) =>
   text
     .split(',')

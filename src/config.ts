@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { limitVariables, toLimits, type Limits } from './config-limits.ts'
 import {
   integer,
   httpUrl,
@@ -7,6 +8,7 @@ import {
   modelList,
   originList,
   proxyList,
+  onOrOff,
   roleList,
   roles,
   redisUrl,
@@ -25,6 +27,11 @@ export type Config = {
   port: number
   publicOrigins: readonly string[]
   trustedProxies: readonly string[]
+  graphiql: boolean
+  /** Whether the schema may be asked for. */
+  introspection: boolean
+  /** A file or folder; null: any document is executed. */
+  persistedDocuments: string | null
   database: { /** Null: embedded. */ url: string | null; poolSize: number }
   /** Null: events and hints stay in this process. */
   redisUrl: string | null
@@ -46,7 +53,7 @@ export type Config = {
   workerMemoryLimitMb: number | null
   leaseMs: number
   shutdownGraceMs: number
-  limits: { bodyBytes: number; promptBytes: number }
+  limits: Limits
   logLevel: 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal' | 'silent'
 }
 
@@ -75,6 +82,16 @@ export const environmentSchema = z.object({
     .describe(
       'whose X-Forwarded-For and -Proto are believed: addresses, CIDR ranges, loopback, linklocal, uniquelocal',
     ),
+  GRAPHIQL: onOrOff
+    .optional()
+    .describe('whether browsers get GraphiQL at /graphql: on or off; default: off in production'),
+  GRAPHQL_INTROSPECTION: onOrOff
+    .optional()
+    .describe('whether the schema may be asked for: on or off; default: off in production'),
+  PERSISTED_DOCUMENTS: z
+    .string()
+    .optional()
+    .describe('executes no other documents than these: a folder of .graphql files, or a JSON file of documents'),
   DATABASE_URL: databaseUrl.optional().describe('a PostgreSQL 15 or newer; absent: Postgres inside this program'),
   DATABASE_POOL_SIZE: integer(1, 200)
     .default(10)
@@ -132,8 +149,7 @@ export const environmentSchema = z.object({
   SHUTDOWN_GRACE_MS: integer(0, 3_600_000)
     .default(30_000)
     .describe('how long running tasks may go on after SIGTERM before they are given back'),
-  LIMIT_BODY_BYTES: integer(1_024, 67_108_864).default(1_048_576).describe('the largest request body'),
-  LIMIT_PROMPT_BYTES: integer(1, 16_777_216).default(262_144).describe('the largest prompt, as UTF-8'),
+  ...limitVariables,
   LOG_LEVEL: z
     .enum(
       ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'],
@@ -218,6 +234,9 @@ function toConfig(env: Environment): Config {
     port: env.PORT,
     publicOrigins: env.PUBLIC_ORIGINS,
     trustedProxies: env.TRUSTED_PROXIES,
+    graphiql: env.GRAPHIQL ?? env.NODE_ENV !== 'production',
+    introspection: env.GRAPHQL_INTROSPECTION ?? env.NODE_ENV !== 'production',
+    persistedDocuments: env.PERSISTED_DOCUMENTS ?? null,
     database: { url: env.DATABASE_URL ?? null, poolSize: env.DATABASE_POOL_SIZE },
     redisUrl: env.REDIS_URL ?? null,
     dataDir: env.MONK_DATA_DIR,
@@ -240,7 +259,7 @@ function toConfig(env: Environment): Config {
     workerMemoryLimitMb: env.WORKER_MEMORY_LIMIT_MB ?? null,
     leaseMs: env.LEASE_MS,
     shutdownGraceMs: env.SHUTDOWN_GRACE_MS,
-    limits: { bodyBytes: env.LIMIT_BODY_BYTES, promptBytes: env.LIMIT_PROMPT_BYTES },
+    limits: toLimits(env),
     logLevel: env.LOG_LEVEL,
   }
 }

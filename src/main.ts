@@ -1,6 +1,7 @@
 import { startApp, type App } from './app.ts'
 import { ConfigError, parseConfig, type Config } from './config.ts'
 import { WrongSecretError } from './features/accounts/key-encryption.ts'
+import { PersistedDocumentsError } from './graphql/persisted-documents.ts'
 import { AppError } from './lib/errors.ts'
 import { DataDirectoryInUseError } from './platform/database/data-directory-lock.ts'
 import { MigrationError } from './platform/database/apply-migrations.ts'
@@ -43,13 +44,13 @@ function terminated(): Promise<NodeJS.Signals> {
 
 // For people, on standard error: standard output is for log lines only.
 function printWelcome({ url }: App, config: Config): void {
-  const { environment, database, dataDir, redisUrl, roles, ai } = config
+  const { database, dataDir, redisUrl, roles, ai } = config
   const isDemo = ai.defaultModels.every((model) => model.startsWith('demo/'))
   const servesApi = roles.includes('api')
   const lines = [
     `Monk-AI is ready (${roles.join(', ')}).`,
     '',
-    ...(servesApi && environment !== 'production' ? [`GraphiQL   ${url}/graphql  (in a browser)`] : []),
+    ...(servesApi && config.graphiql ? [`GraphiQL   ${url}/graphql  (in a browser)`] : []),
     ...(servesApi ? [`GraphQL    ${url}/graphql  (WebSocket and Server-Sent Events on the same path)`] : []),
     `Health     ${url}/health/ready`,
     `Database   ${database.url === null ? `embedded, in ${dataDir}` : 'PostgreSQL (DATABASE_URL)'}`,
@@ -67,6 +68,7 @@ function isSelfExplaining(error: unknown): error is Error {
     error instanceof DataDirectoryInUseError ||
     error instanceof MigrationError ||
     error instanceof WrongSecretError ||
+    error instanceof PersistedDocumentsError ||
     (error instanceof Error && 'syscall' in error && error.syscall === 'listen')
   )
 }

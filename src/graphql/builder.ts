@@ -1,4 +1,5 @@
 import SchemaBuilder from '@pothos/core'
+import ComplexityPlugin from '@pothos/plugin-complexity'
 import DataloaderPlugin from '@pothos/plugin-dataloader'
 import PrismaPlugin from '@pothos/plugin-prisma'
 import RelayPlugin from '@pothos/plugin-relay'
@@ -10,6 +11,7 @@ import { ForbiddenError, UnauthenticatedError } from '../lib/errors.ts'
 import './api-key-scopes.ts'
 import './argument-checks.ts'
 import type { GraphQLContext } from './context.ts'
+import { defaultFieldCost } from './field-cost.ts'
 import { DateTimeScalar, JsonScalar, SafeIntScalar } from './scalars.ts'
 import { defaultPageSize, maxPageSize } from '../lib/keyset-page.ts'
 import { validationError } from './validation-error.ts'
@@ -44,6 +46,7 @@ export const builder = new SchemaBuilder<{
   plugins: [
     ScopeAuthPlugin,
     'apiKeyScopes',
+    ComplexityPlugin,
     ValidationPlugin,
     RelayPlugin,
     DataloaderPlugin,
@@ -59,6 +62,8 @@ export const builder = new SchemaBuilder<{
       viewer === null ? new UnauthenticatedError() : new ForbiddenError('This is for administrators.'),
   },
   validation: { validationError },
+  // Declares only; what an operation costs is added up before anything of it is executed (operation-cost.ts).
+  complexity: { disabled: true, fieldComplexity: defaultFieldCost },
   relay: {
     cursorType: 'String',
     edgesFieldOptions: { nullable: { list: false, items: false }, description: 'The page, with the cursor of each.' },

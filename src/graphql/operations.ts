@@ -8,24 +8,37 @@ import {
   type GraphQLSchema,
 } from 'graphql'
 import type { Viewer } from '../features/accounts/viewer.ts'
-import { BadUserInputError } from '../lib/errors.ts'
+import { BadUserInputError, type UnauthenticatedError } from '../lib/errors.ts'
+import type { Admission, Asker, CostReport } from './admission.ts'
 import type { Client, GraphQLContext, Services } from './context.ts'
-import { createDocuments } from './documents.ts'
+import { assertCredentials } from './credentials.ts'
+import { createDeadline } from './deadline.ts'
+import { createDocuments, type DocumentsOptions } from './documents.ts'
 import { formatError } from './error-format.ts'
 import type { Loaders } from './loaders.ts'
+import { operationCost } from './operation-cost.ts'
+import { rootFields } from './root-fields.ts'
 import { createResultStream, type ResultStream } from './result-stream.ts'
-import { onlyBeginsSession } from './session-mutations.ts'
 import { subscribe } from './subscribe.ts'
 import { assertTransport, type Transport } from './transport.ts'
 import { assertVariables, type Variables } from './variables.ts'
 
 /** What a client asks for. */
-export type OperationRequest = { query: string; operationName: string | null; variables: Variables }
+export type OperationRequest = {
+  /** Empty when the document is named by its hash. */
+  query: string
+  /** SHA-256 of a document that the server knows, in hexadecimal. */
+  documentHash: string | null
+  operationName: string | null
+  variables: Variables
+}
 
 /** Who asks, and how. */
 export type Caller = {
   requestId: string
   viewer: Viewer | null
+  /** Why the credentials that came are not valid; such a caller is nobody, and may only get new ones. */
+  credentialsError?: UnauthenticatedError | null
   client: Client
   transport: Transport
   /** Aborted when the caller is gone. */
@@ -38,13 +51,13 @@ export type PreparedOperation =
 
 /**
  * The one way in for every GraphQL operation, whatever it came over: so no rule holds for one transport and not for another.
- * Neither method rejects; all errors are in the one format.
+ * `prepare` and `run` do not reject; all errors are in the one format.
  */
 export interface Operations {
-  /** Everything before execution: document, transport, variables. */
-  prepare(request: OperationRequest, caller: Caller): PreparedOperation
-  /** Whether it does nothing but begin or renew a session: then wrong or expired credentials count as none. */
-  beginsSession(request: OperationRequest): boolean
+  /** Counts a request before anything of it is read. Throws RateLimitedError. */
+  admit(asker: Asker): Promise<void>
+  /** Everything else before execution: document, credentials, transport, variables, cost. */
+  prepare(request: OperationRequest, caller: Caller): Promise<PreparedOperation>
   /** Prepares and executes. A stream must be read to its end or returned. */
   run(request: OperationRequest, caller: Caller): Promise<ExecutionResult | ResultStream>
 }
@@ -52,12 +65,28 @@ export interface Operations {
 /** Makes the loaders of one operation: what they remember must not outlive it. */
 export type CreateLoaders = (services: Services, viewer: Viewer | null) => Loaders
 
-export type OperationsDeps = { schema: GraphQLSchema; services: Services; createLoaders: CreateLoaders }
+export type OperationsDeps = {
+  schema: GraphQLSchema
+  services: Services
+  createLoaders: CreateLoaders
+  admission: Admission
+}
 
-export function createOperations({ schema, services, createLoaders }: OperationsDeps): Operations {
-  const documents = createDocuments(schema)
+export type OperationsOptions = {
+  documents: DocumentsOptions
+  /** Of a query or mutation; `complete` and subscriptions have the deadlines of the models. */
+  executionMs: number
+}
 
-  function prepare(request: OperationRequest, caller: Caller): PreparedOperation {
+type Run = (args: ExecutionArgs, caller: Caller, format: Format) => Promise<ExecutionResult | ResultStream>
+
+export function createOperations(
+  { schema, services, createLoaders, admission }: OperationsDeps,
+  options: OperationsOptions,
+): Operations {
+  const documents = createDocuments(schema, options.documents)
+
+  async function prepare(request: OperationRequest, caller: Caller): Promise<PreparedOperation> {
     const format = (error: unknown): GraphQLError =>
       formatError(error, {
         requestId: caller.requestId,
@@ -66,17 +95,25 @@ export function createOperations({ schema, services, createLoaders }: Operations
         signal: caller.signal,
       })
     try {
-      const { query, operationName, variables } = request
-      const checked = documents.check(query)
-      if (checked.kind === 'invalid') return { kind: 'refused', errors: checked.errors.map(format) }
+      const { operationName, variables } = request
+      const checked = documents.check(request)
+      if (checked.kind === 'invalid') {
+        assertCredentials(null, caller.credentialsError ?? null)
+        return { kind: 'refused', errors: checked.errors.map(format) }
+      }
       const { document } = checked
       const operation = getOperationAST(document, operationName)
       if (!operation) throw new BadUserInputError('operationName', 'Name one operation of the document.')
-      assertTransport(operation, caller.transport)
+      const fields = rootFields(document, operation)
+      assertCredentials(fields, caller.credentialsError ?? null)
+      assertTransport({ operation: operation.operation, fields }, caller.transport)
       assertVariables(schema, operation, variables)
+      const cost = await admission.cost(caller, operationCost({ schema, document, operation, variables }))
 
       const args = { schema, document, operationName, variableValues: variables }
-      const run = operation.operation === OperationTypeNode.SUBSCRIPTION ? runSubscription : runOnce
+      const executionMs = fields.includes('complete') ? null : options.executionMs
+      const run: Run =
+        operation.operation === OperationTypeNode.SUBSCRIPTION ? runSubscription : runOnce({ executionMs, cost })
       return { kind: 'ready', args, run: () => run(args, caller, format) }
     } catch (error) {
       return { kind: 'refused', errors: [format(error)] }
@@ -88,11 +125,18 @@ export function createOperations({ schema, services, createLoaders }: Operations
     return { requestId, viewer, client, services, loaders: createLoaders(services, viewer), signal }
   }
 
-  async function runOnce(args: ExecutionArgs, caller: Caller, format: Format): Promise<ExecutionResult> {
-    try {
-      return formatted(await execute({ ...args, contextValue: contextFor(caller, caller.signal) }), format)
-    } catch (error) {
-      return { errors: [format(error)] }
+  function runOnce({ executionMs, cost }: { executionMs: number | null; cost: CostReport }): Run {
+    return async (args, caller, format) => {
+      const deadline = createDeadline(caller.signal, executionMs)
+      try {
+        const contextValue = contextFor(caller, deadline.signal)
+        const result = await Promise.race([execute({ ...args, contextValue }), deadline.passed])
+        return { ...formatted(result, format), extensions: { cost } }
+      } catch (error) {
+        return { errors: [format(error)] }
+      } finally {
+        deadline.clear()
+      }
     }
   }
 
@@ -131,13 +175,10 @@ export function createOperations({ schema, services, createLoaders }: Operations
   }
 
   return {
+    admit: (asker) => admission.request(asker),
     prepare,
-    beginsSession({ query, operationName }) {
-      const checked = documents.check(query)
-      return checked.kind === 'valid' && onlyBeginsSession(checked.document, operationName)
-    },
     async run(request, caller) {
-      const prepared = prepare(request, caller)
+      const prepared = await prepare(request, caller)
       return prepared.kind === 'refused' ? { errors: prepared.errors } : prepared.run()
     },
   }

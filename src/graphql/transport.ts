@@ -1,4 +1,4 @@
-import { OperationTypeNode, type OperationDefinitionNode } from 'graphql'
+import { OperationTypeNode } from 'graphql'
 import { AppError } from '../lib/errors.ts'
 
 /** How an operation came in, and so what it may be. */
@@ -14,9 +14,12 @@ export type Transport =
 // What a link on a foreign page may start: nothing that costs money or changes anything.
 const fieldsForGet: ReadonlySet<string> = new Set(['taskStream', 'workspaceFeed', 'metrics', 'alerts'])
 
+/** The kind of an operation, and the fields of its root that it asks for. */
+export type AskedFor = { operation: OperationTypeNode; fields: readonly string[] }
+
 /** Throws METHOD_NOT_ALLOWED when this operation may not come this way. */
-export function assertTransport(operation: OperationDefinitionNode, transport: Transport): void {
-  const isSubscription = operation.operation === OperationTypeNode.SUBSCRIPTION
+export function assertTransport({ operation, fields }: AskedFor, transport: Transport): void {
+  const isSubscription = operation === OperationTypeNode.SUBSCRIPTION
   switch (transport) {
     case 'post':
       if (!isSubscription) return
@@ -26,18 +29,12 @@ export function assertTransport(operation: OperationDefinitionNode, transport: T
     case 'post-stream':
       return
     case 'get-stream':
-      if (isSubscription && selectsOnly(operation, fieldsForGet)) return
+      if (isSubscription && fields.every((field) => fieldsForGet.has(field))) return
       throw refused('GET is only for subscriptions without side effects.', ['Send the operation by POST.'])
     case 'websocket':
-      if (operation.operation !== OperationTypeNode.MUTATION) return
+      if (operation !== OperationTypeNode.MUTATION) return
       throw refused('Mutations are not accepted over a WebSocket.', ['Send the mutation by POST to the same path.'])
   }
-}
-
-function selectsOnly(operation: OperationDefinitionNode, fields: ReadonlySet<string>): boolean {
-  return operation.selectionSet.selections.every(
-    (selection) => selection.kind === 'Field' && fields.has(selection.name.value),
-  )
 }
 
 function refused(message: string, suggestions: readonly string[]): AppError {

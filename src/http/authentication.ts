@@ -20,26 +20,16 @@ export function bearerToken(header: string | undefined): string | null {
 /** Watches a viewer who stays: calls `onRefused` once when they are not let in any more. Returns what ends the watch. */
 export type Watch = (viewer: Viewer, onRefused: () => void) => () => void
 
-/** What came of the credentials of a request. */
-export type Credentials = { kind: 'taken'; authentication: Authentication | null } | { kind: 'refused'; error: Error }
+/** Who sends a request; nobody without credentials, and nobody with wrong ones, which are said then. */
+export type Identity = { authentication: Authentication | null; credentialsError: UnauthenticatedError | null }
 
-/** Who sends the request: null without credentials. Wrong or expired credentials do not throw yet: see `admit`. */
-export async function readCredentials(header: string | undefined, authenticate: Authenticate): Promise<Credentials> {
+/** `readToken` throws UnauthenticatedError when there is something in its place that is no token. */
+export async function identify(readToken: () => string | null, authenticate: Authenticate): Promise<Identity> {
   try {
-    const token = bearerToken(header)
-    return { kind: 'taken', authentication: token === null ? null : await authenticate(token) }
+    const token = readToken()
+    return { authentication: token === null ? null : await authenticate(token), credentialsError: null }
   } catch (error) {
-    if (error instanceof UnauthenticatedError) return { kind: 'refused', error }
+    if (error instanceof UnauthenticatedError) return { authentication: null, credentialsError: error }
     throw error
   }
-}
-
-/**
- * Wrong or expired credentials refuse the whole request, also for what needs none: the caller believes to be somebody, and must learn at once
- * that it is not so. Except where they want to change just that: there they count as none.
- */
-export function admit(credentials: Credentials, isBeginningSession: () => boolean): Authentication | null {
-  if (credentials.kind === 'taken') return credentials.authentication
-  if (isBeginningSession()) return null
-  throw credentials.error
 }

@@ -22,6 +22,7 @@ export async function readOperation(request: IncomingMessage, maxBytes: number):
 export function operationOfQuery(query: URLSearchParams): OperationRequest {
   return toOperation({
     query: query.get('query') ?? undefined,
+    documentId: query.get('documentId'),
     operationName: query.get('operationName'),
     variables: parameter(query, 'variables'),
     extensions: parameter(query, 'extensions'),
@@ -62,18 +63,32 @@ function parseJson(bytes: Buffer): unknown {
 function toOperation(body: unknown): OperationRequest {
   if (!isRecord(body))
     throw new BadUserInputError('body', 'The body must be one JSON object; batches are not accepted.')
-  const { query, operationName = null, variables, extensions } = body
-  if (typeof query !== 'string' || query === '')
+  const { query = '', documentId = null, operationName = null, variables } = body
+  const documentHash = documentHashOf(documentId, objectOrNone(body['extensions'], 'extensions'))
+  if (typeof query !== 'string' || (query === '' && documentHash === null))
     throw new BadUserInputError('query', 'It must be the text of a document.')
   if (operationName !== null && typeof operationName !== 'string') {
     throw new BadUserInputError('operationName', 'It must be text or null.')
   }
-  objectOrNone(extensions, 'extensions')
   return {
     query,
+    documentHash,
     operationName: operationName === '' ? null : operationName,
     variables: objectOrNone(variables, 'variables'),
   }
+}
+
+/**
+ * How clients name a document that the server knows: `documentId: "sha256:…"` (the GraphQL over HTTP draft's appendix on persisted documents), or
+ * `extensions.persistedQuery.sha256Hash`, as Apollo's clients and urql do.
+ */
+export function documentHashOf(documentId: unknown, { persistedQuery }: Record<string, unknown>): string | null {
+  const named = isRecord(persistedQuery) ? persistedQuery['sha256Hash'] : documentId
+  if (named === null || named === undefined) return null
+  const hash = typeof named === 'string' ? /^(?:sha256:)?([0-9a-f]{64})$/i.exec(named)?.[1] : undefined
+  if (hash === undefined)
+    throw new BadUserInputError('documentId', 'It must be the SHA-256 of a document, in hexadecimal.')
+  return hash
 }
 
 function objectOrNone(value: unknown, field: string): Record<string, unknown> {

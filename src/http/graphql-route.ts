@@ -1,6 +1,6 @@
 import type { Transport } from '../graphql/transport.ts'
 import { acceptedTypes, type Accepted } from './accept.ts'
-import { admit, readCredentials, type Authenticate, type Authentication } from './authentication.ts'
+import { bearerToken, identify, type Authenticate, type Identity } from './authentication.ts'
 import { operationOfQuery, readOperation } from './body.ts'
 import { answerPreflight, setCorsHeaders } from './cors.ts'
 import type { Exchange } from './exchange.ts'
@@ -12,8 +12,8 @@ import type { OperationAnswers } from './yoga.ts'
 
 export type GraphQLRouteDeps = {
   respond: Respond
+  operations: Pick<Operations, 'admit'>
   answers: OperationAnswers
-  operations: Pick<Operations, 'beginsSession'>
   authenticate: Authenticate
 }
 
@@ -25,42 +25,50 @@ export type GraphQLRouteOptions = {
   maxBodyBytes: number
 }
 
+const namesDocument = ['query', 'documentId', 'extensions']
+
 /** `/graphql`: POST for all operations, GET for the GraphiQL page and for an `EventSource`. */
 export function createGraphQLRoute(
-  { respond, answers, operations, authenticate }: GraphQLRouteDeps,
+  { respond, operations, answers, authenticate }: GraphQLRouteDeps,
   { publicOrigins, graphiql, maxBodyBytes }: GraphQLRouteOptions,
 ): (exchange: Exchange) => Promise<void> {
   const graphiqlPage = createGraphiQLPage()
 
   async function post(exchange: Exchange, accepted: Accepted): Promise<void> {
     if (!accepted.json && !accepted.eventStream) throw notAcceptable()
-    const credentials = await readCredentials(exchange.request.headers.authorization, authenticate)
+    const identity = await admit(exchange)
     const operation = await readOperation(exchange.request, maxBodyBytes)
-    const authentication = admit(credentials, () => operations.beginsSession(operation))
     const transport = accepted.eventStream ? 'post-stream' : 'post'
-    await run(exchange, operation, { authentication, transport })
+    await run(exchange, operation, { ...identity, transport })
   }
 
   async function get(exchange: Exchange, accepted: Accepted): Promise<void> {
     if (accepted.html && graphiql) return respond.html(exchange, await graphiqlPage())
     const { searchParams } = new URL(exchange.request.url ?? '', 'http://localhost')
-    if (!accepted.eventStream || !searchParams.has('query')) {
+    if (!accepted.eventStream || !namesDocument.some((name) => searchParams.has(name))) {
       throw methodNotAllowed('POST', { suggestions: ['Send the operation by POST, as application/json.'] })
     }
-    const credentials = await readCredentials(exchange.request.headers.authorization, authenticate)
-    const authentication = admit(credentials, () => false)
-    await run(exchange, operationOfQuery(searchParams), { authentication, transport: 'get-stream' })
+    const identity = await admit(exchange)
+    await run(exchange, operationOfQuery(searchParams), { ...identity, transport: 'get-stream' })
+  }
+
+  /** Who asks; counted before anything is read of what they ask. */
+  async function admit({ request, client }: Exchange): Promise<Identity> {
+    const identity = await identify(() => bearerToken(request.headers.authorization), authenticate)
+    await operations.admit({ viewer: identity.authentication?.viewer ?? null, client })
+    return identity
   }
 
   async function run(
     exchange: Exchange,
     operation: OperationRequest,
-    { authentication, transport }: { authentication: Authentication | null; transport: Transport },
+    { authentication, credentialsError, transport }: Identity & { transport: Transport },
   ): Promise<void> {
     const { requestId, client, signal } = exchange
     await answers.answer(exchange, operation, {
       requestId,
       viewer: authentication?.viewer ?? null,
+      credentialsError,
       expiresAt: authentication?.expiresAt ?? null,
       client,
       transport,

@@ -19,6 +19,8 @@ const statuses: { readonly [code in ErrorCode]: number } = {
 
 const statusOfCode = new Map<string, number>(Object.entries(statuses))
 const otherFaults: ReadonlySet<string> = new Set([
+  'UNAUTHENTICATED',
+  'FORBIDDEN',
   'METHOD_NOT_ALLOWED',
   'RATE_LIMITED',
   'SERVER_BUSY',
@@ -34,6 +36,14 @@ export function statusOf(code: string): number {
 /** Whether the operation itself is at fault, and not how it was sent, when, or the server. */
 export function isAboutTheOperation(code: string): boolean {
   return !otherFaults.has(code)
+}
+
+/** What HTTP has headers for: when to come back, and how to prove who one is. */
+export function headersOf({ code, details }: { code: string; details: unknown }): Record<string, string> {
+  if (code === 'UNAUTHENTICATED') return { 'www-authenticate': 'Bearer error="invalid_token"' }
+  if (code !== 'RATE_LIMITED' || typeof details !== 'object' || details === null) return {}
+  const retryAfterMs: unknown = Reflect.get(details, 'retryAfterMs')
+  return typeof retryAfterMs === 'number' ? { 'retry-after': String(Math.ceil(retryAfterMs / 1_000)) } : {}
 }
 
 /** A request that HTTP has a word of its own for: its status says more than the error's code. */

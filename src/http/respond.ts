@@ -4,7 +4,7 @@ import { formatError } from '../graphql/error-format.ts'
 import type { Clock } from '../lib/clock.ts'
 import type { Logger } from '../platform/logger.ts'
 import type { Exchange } from './exchange.ts'
-import { HttpError, statusOf } from './http-error.ts'
+import { headersOf, HttpError, statusOf } from './http-error.ts'
 
 /** Answers one exchange, always with the headers that every answer has. */
 export interface Respond {
@@ -63,7 +63,7 @@ export function createRespond({ clock, logger }: { clock: Clock; logger: Logger 
         { errors: [shown.toJSON()] },
         {
           ...(error instanceof HttpError ? error.headers : {}),
-          ...(status === 401 ? { 'www-authenticate': 'Bearer error="invalid_token"' } : {}),
+          ...headersOf({ code: String(shown.extensions['code']), details: shown.extensions['details'] }),
           'content-type': `${type}; charset=utf-8`,
           'cache-control': 'no-store',
         },

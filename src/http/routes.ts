@@ -1,5 +1,4 @@
 import type { JSONWebKeySet } from 'jose'
-import type { Operations } from '../graphql/operations.ts'
 import { NotFoundError } from '../lib/errors.ts'
 import type { Database } from '../platform/database/database.ts'
 import type { Authenticate } from './authentication.ts'
@@ -7,6 +6,7 @@ import type { Exchange } from './exchange.ts'
 import { createGraphQLRoute, type GraphQLRouteOptions } from './graphql-route.ts'
 import { checkReadiness } from './health.ts'
 import { methodNotAllowed } from './http-error.ts'
+import type { Operations } from '../graphql/operations.ts'
 import type { Respond } from './respond.ts'
 import type { OperationAnswers } from './yoga.ts'
 
@@ -14,8 +14,8 @@ export type Route = (exchange: Exchange) => Promise<void>
 
 export type RoutesDeps = {
   respond: Respond
+  operations: Pick<Operations, 'admit'>
   answers: OperationAnswers
-  operations: Pick<Operations, 'beginsSession'>
   authenticate: Authenticate
   db: Pick<Database, 'ping'>
   jwks: () => Promise<JSONWebKeySet>
@@ -29,11 +29,11 @@ const jwksMaxAgeSeconds = 60
 
 /** Every path that this server knows. */
 export function createRoutes(
-  { respond, answers, operations, authenticate, db, jwks }: RoutesDeps,
+  { respond, operations, answers, authenticate, db, jwks }: RoutesDeps,
   { servesApi, ...options }: RoutesOptions,
 ): Route {
   const apiRoutes: [string, Route][] = [
-    ['/graphql', createGraphQLRoute({ respond, answers, operations, authenticate }, options)],
+    ['/graphql', createGraphQLRoute({ respond, operations, answers, authenticate }, options)],
     ['/', reading(async (exchange) => respond.redirect(exchange, '/graphql'))],
   ]
   const routes = new Map<string, Route>([

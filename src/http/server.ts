@@ -2,12 +2,14 @@ import type { GraphQLSchema } from 'graphql'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { Duplex } from 'node:stream'
+import type { Admission } from '../graphql/admission.ts'
 import type { Client, Services } from '../graphql/context.ts'
-import { createOperations, type CreateLoaders } from '../graphql/operations.ts'
+import { createOperations, type CreateLoaders, type OperationsOptions } from '../graphql/operations.ts'
 import type { NewId } from '../lib/ids.ts'
 import type { Watch } from './authentication.ts'
 import { pathOf, type Exchange } from './exchange.ts'
 import { createReadOrigin } from './forwarding.ts'
+import { createLiveConnections, type LiveConnectionsOptions } from './live-connections.ts'
 import { requestIdOf } from './request-id.ts'
 import { createRespond, setCommonHeaders } from './respond.ts'
 import { createRoutes } from './routes.ts'
@@ -29,6 +31,7 @@ export type HttpServerDeps = {
   schema: GraphQLSchema
   services: Services
   createLoaders: CreateLoaders
+  admission: Admission
   newId: NewId
 }
 
@@ -42,6 +45,8 @@ export type HttpServerOptions = {
   /** Whether browsers get GraphiQL at /graphql. */
   graphiql: boolean
   maxBodyBytes: number
+  operations: OperationsOptions
+  liveConnections: LiveConnectionsOptions
   webSockets?: Partial<WebSocketsOptions>
 }
 
@@ -54,12 +59,13 @@ export function createHttpServer(deps: HttpServerDeps, options: HttpServerOption
   const { services, newId } = deps
   const { clock, logger, accounts } = services
   const watch: Watch = (viewer, onRefused) => accounts.watch(viewer, onRefused)
-  const operations = createOperations(deps)
-  const answers = createOperationAnswers({ operations, watch, clock, logger })
+  const operations = createOperations(deps, options.operations)
+  const live = createLiveConnections(options.liveConnections)
+  const answers = createOperationAnswers({ operations, live, watch, clock, logger })
   const respond = createRespond({ clock, logger })
   const authenticate = (token: string): ReturnType<typeof accounts.authenticate> => accounts.authenticate(token)
   const route = createRoutes(
-    { respond, answers, operations, authenticate, db: services.db, jwks: () => accounts.jwks() },
+    { respond, operations, answers, authenticate, db: services.db, jwks: () => accounts.jwks() },
     options,
   )
   const webSockets = createWebSockets(
@@ -68,6 +74,7 @@ export function createHttpServer(deps: HttpServerDeps, options: HttpServerOption
       authenticate,
       watch,
       clientOf: (request) => clientOf(request, readOrigin(request).ip),
+      live,
       clock,
       logger,
       newId,

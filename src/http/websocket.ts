@@ -8,12 +8,16 @@ import type { Viewer } from '../features/accounts/viewer.ts'
 import type { Client } from '../graphql/context.ts'
 import type { Operations, PreparedOperation } from '../graphql/operations.ts'
 import type { Clock } from '../lib/clock.ts'
-import { AppError, UnauthenticatedError } from '../lib/errors.ts'
+import { AppError } from '../lib/errors.ts'
 import type { NewId } from '../lib/ids.ts'
 import type { Logger } from '../platform/logger.ts'
 import { atTime } from './at-time.ts'
-import { bearerToken, type Authenticate, type Authentication, type Watch } from './authentication.ts'
+import type { Authenticate, Authentication, Watch } from './authentication.ts'
+import type { LiveConnections } from './live-connections.ts'
+import { createMessageMeter } from './message-meter.ts'
+import { identifySocket } from './socket-identity.ts'
 import { keepAlive } from './socket-liveness.ts'
+import { createPrepare } from './socket-operation.ts'
 import { createOutbox, tryAgainLater } from './socket-outbox.ts'
 
 /** GraphQL over WebSocket, sub-protocol graphql-transport-ws (https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md). */
@@ -29,6 +33,7 @@ export type WebSocketsDeps = {
   authenticate: Authenticate
   watch: Watch
   clientOf: (request: IncomingMessage) => Client
+  live: LiveConnections
   clock: Clock
   logger: Logger
   newId: NewId
@@ -38,6 +43,10 @@ export type WebSocketsOptions = {
   /** Until `connection_init` must have come; then 4408. */
   initTimeoutMs: number
   maxFrameBytes: number
+  /** More at once are refused one by one. */
+  maxSubscriptions: number
+  /** More close the socket with 4429. */
+  maxMessagesPerSecond: number
   maxBufferedBytes: number
   maxStallMs: number
   pingIntervalMs: number
@@ -46,12 +55,15 @@ export type WebSocketsOptions = {
 export const defaultWebSocketsOptions: WebSocketsOptions = {
   initTimeoutMs: 3_000,
   maxFrameBytes: 1024 * 1024,
+  maxSubscriptions: 50,
+  maxMessagesPerSecond: 20,
   maxBufferedBytes: 4 * 1024 * 1024,
   maxStallMs: 10_000,
   pingIntervalMs: 12_000,
 }
 
-type Connection = {
+/** What is known of a socket beside its messages. */
+export type Connection = {
   socket: WebSocket
   client: Client
   authentication: Authentication | null
@@ -60,25 +72,18 @@ type Connection = {
 }
 
 type Connected = Context<Record<string, unknown>, Connection>
+type Run = Extract<PreparedOperation, { kind: 'ready' }>['run']
 
 export function createWebSockets(deps: WebSocketsDeps, options: WebSocketsOptions): WebSockets {
-  const { operations, clock, logger, newId } = deps
-  const runs = new WeakMap<ExecutionArgs, Extract<PreparedOperation, { kind: 'ready' }>['run']>()
+  const { operations, live, clock, logger } = deps
+  const prepare = createPrepare(deps, options)
+  const runs = new WeakMap<ExecutionArgs, Run>()
 
   const protocol = makeServer<Record<string, unknown>, Connection>({
     connectionInitWaitTimeout: options.initTimeoutMs,
     onConnect: (context) => connect(context),
-    onSubscribe({ extra }, _id, { query, operationName = null, variables }) {
-      const prepared = operations.prepare(
-        { query, operationName, variables: variables ?? {} },
-        {
-          requestId: newId(),
-          viewer: extra.authentication?.viewer ?? null,
-          client: extra.client,
-          transport: 'websocket',
-          signal: extra.closed,
-        },
-      )
+    async onSubscribe({ extra, subscriptions }, _id, payload) {
+      const prepared = await prepare(payload, extra, Object.keys(subscriptions).length)
       if (prepared.kind === 'refused') return [...prepared.errors]
       runs.set(prepared.args, prepared.run)
       return prepared.args
@@ -87,7 +92,7 @@ export function createWebSockets(deps: WebSocketsDeps, options: WebSocketsOption
     subscribe: (args) => runOf(args),
   })
 
-  function runOf(args: ExecutionArgs): ReturnType<Extract<PreparedOperation, { kind: 'ready' }>['run']> {
+  function runOf(args: ExecutionArgs): ReturnType<Run> {
     const run = runs.get(args)
     if (run === undefined) throw new Error('an operation was executed that was not prepared')
     return run()
@@ -95,18 +100,19 @@ export function createWebSockets(deps: WebSocketsDeps, options: WebSocketsOption
 
   /** False closes with 4403, after which clients may come back with a fresh token. */
   async function connect({ connectionParams, extra }: Connected): Promise<boolean> {
-    try {
-      const token = tokenOf(connectionParams)
-      if (token === null) return true
-      const authentication = await deps.authenticate(token)
-      extra.authentication = authentication
-      closeWhenRefused(deps.watch, authentication.viewer, extra)
-      closeAt(authentication.expiresAt, clock.now(), extra)
-      return true
-    } catch (error) {
-      if (error instanceof UnauthenticatedError) return false
-      throw error
-    }
+    const { authentication, credentialsError } = await identifySocket(connectionParams, deps.authenticate)
+    const asker = { viewer: authentication?.viewer ?? null, client: extra.client }
+    await operations.admit(asker)
+    if (credentialsError !== null) return false
+    const leave = live.enter(asker)
+    if (leave === null) throw new AppError('RATE_LIMITED', 'There are too many sockets.')
+    if (extra.closed.aborted) leave()
+    extra.socket.once('close', leave)
+    if (authentication === null) return true
+    extra.authentication = authentication
+    closeWhenRefused(deps.watch, authentication.viewer, extra)
+    closeAt(authentication.expiresAt, clock.now(), extra)
+    return true
   }
 
   function open(socket: WebSocket, request: IncomingMessage): void {
@@ -115,13 +121,19 @@ export function createWebSockets(deps: WebSocketsDeps, options: WebSocketsOption
     setMaxListeners(0, closed.signal)
     const connection = { socket, client: deps.clientOf(request), authentication: null, closed: closed.signal }
     const outbox = createOutbox(socket, { ...options, onCutOff: () => closed.abort() })
+    const isInTime = createMessageMeter(options.maxMessagesPerSecond, clock)
     const handleClose = protocol.opened(
       {
         protocol: socket.protocol,
         send: (text) => outbox.send(text),
         close: (code, reason) => socket.close(code, reason),
         onMessage(handle) {
-          socket.on('message', (data) => void handle(textOf(data)).catch((error: unknown) => fail(socket, error)))
+          socket.on('message', (data) => {
+            // What still comes while the socket closes is for nobody.
+            if (socket.readyState !== socket.OPEN) return
+            if (!isInTime()) return socket.close(CloseCode.TooManyInitialisationRequests, 'Too many messages')
+            void handle(textOf(data)).catch((error: unknown) => fail(socket, error))
+          })
         },
       },
       connection,
@@ -183,18 +195,7 @@ function closeWhenRefused(watch: Watch, viewer: Viewer, { socket, closed }: Conn
   socket.once('close', unwatch)
 }
 
-/** `authorization` as the header would be, or `accessToken` bare. */
-function tokenOf(params: Readonly<Record<string, unknown>> | undefined): string | null {
-  const { authorization, accessToken } = params ?? {}
-  if (typeof authorization === 'string') return bearerToken(authorization)
-  if (typeof accessToken === 'string') return accessToken
-  if (isGiven(authorization) || isGiven(accessToken)) throw new UnauthenticatedError('The token must be text.')
-  return null
-}
-
 function textOf(data: RawData): string {
   if (Array.isArray(data)) return Buffer.concat(data).toString()
   return Buffer.isBuffer(data) ? data.toString() : Buffer.from(data).toString()
 }
-
-const isGiven = (value: unknown): boolean => value !== undefined && value !== null

@@ -3,12 +3,15 @@ import { createYoga, getSSEProcessor, type Plugin, type YogaLogger } from 'graph
 import type { ServerResponse } from 'node:http'
 import { formatError, isFormatted } from '../graphql/error-format.ts'
 import type { Caller, OperationRequest, Operations } from '../graphql/operations.ts'
+import type { ResultStream } from '../graphql/result-stream.ts'
+import { AppError } from '../lib/errors.ts'
 import type { Clock } from '../lib/clock.ts'
 import type { Logger } from '../platform/logger.ts'
 import type { Watch } from './authentication.ts'
 import type { Exchange } from './exchange.ts'
+import type { LiveConnections } from './live-connections.ts'
 import { atTime } from './at-time.ts'
-import { isAboutTheOperation, statusOf } from './http-error.ts'
+import { headersOf, isAboutTheOperation, statusOf } from './http-error.ts'
 
 /**
  * GraphQL over HTTP (https://graphql.github.io/graphql-over-http/draft/) by GraphQL Yoga: which media type is answered, with
@@ -22,7 +25,13 @@ export interface OperationAnswers {
   cutStreams(): void
 }
 
-export type OperationAnswersDeps = { operations: Operations; watch: Watch; clock: Clock; logger: Logger }
+export type OperationAnswersDeps = {
+  operations: Operations
+  live: LiveConnections
+  watch: Watch
+  clock: Clock
+  logger: Logger
+}
 
 /** What Yoga carries for us from the request to the operation. */
 type YogaContext = {
@@ -74,16 +83,36 @@ export function createOperationAnswers(deps: OperationAnswersDeps): OperationAns
 }
 
 function useOurOperations(
-  { operations, clock, logger }: OperationAnswersDeps,
+  { operations, live, clock, logger }: OperationAnswersDeps,
   onStream: (context: YogaContext) => void,
 ): Plugin<object, YogaContext> {
   const serverSentEvents = getSSEProcessor()
+
+  async function admitStream(
+    stream: ResultStream,
+    { caller, response }: YogaContext,
+  ): Promise<ResultStream | ExecutionResult> {
+    const leave = live.enter(caller)
+    if (leave !== null) {
+      response.once('close', leave)
+      return stream
+    }
+    await stream.return()
+    const error = new AppError('RATE_LIMITED', 'You have too many open streams and sockets.', {
+      suggestions: ['Close one before you open another, or subscribe to several things over one WebSocket.'],
+    })
+    return { errors: [formatError(error, { requestId: caller.requestId, now: clock.now(), logger })] }
+  }
+
   return {
     onRequestParse({ serverContext, setRequestParser }) {
       setRequestParser(() => ({ query: serverContext.operation.query }))
     },
     onParams({ setParamsHandler }) {
-      setParamsHandler(({ context }) => operations.run(context.operation, context.caller))
+      setParamsHandler(async ({ context }) => {
+        const result = await operations.run(context.operation, context.caller)
+        return Symbol.asyncIterator in result ? admitStream(result, context) : result
+      })
     },
     onResultProcess(hook) {
       const { result, serverContext } = hook
@@ -109,12 +138,22 @@ function useOurOperations(
 function withStatus(result: ExecutionResult, format: (error: unknown) => GraphQLError): ExecutionResult {
   const errors = result.errors?.map((error) => (isFormatted(error) ? error : format(error)))
   const [first, ...rest] = errors ?? []
-  if (first === undefined || 'data' in result) return result
+  if (first === undefined || ('data' in result && !isLimitedAsAWhole(result, errors ?? []))) return result
   const { nodes = null, source = null, positions = null, path = null } = first
   const code = String(first.extensions['code'])
-  const extensions = { ...first.extensions, http: { status: statusOf(code), spec: isAboutTheOperation(code) } }
+  const http = {
+    status: statusOf(code),
+    spec: isAboutTheOperation(code),
+    headers: headersOf({ code, details: first.extensions['details'] }),
+  }
+  const extensions = { ...first.extensions, http }
   const marked = new GraphQLError(first.message, { nodes, source, positions, path, extensions })
   return { ...result, errors: [marked, ...rest] }
+}
+
+/** A field said that there is too much, and nothing else is in the answer: a log-in, for example. */
+function isLimitedAsAWhole({ data }: ExecutionResult, errors: readonly GraphQLError[]): boolean {
+  return data === null && errors.every(({ extensions }) => extensions['code'] === 'RATE_LIMITED')
 }
 
 function yogaLogger(logger: Logger): YogaLogger {

@@ -84,6 +84,22 @@ export class ConflictError extends AppError {
   }
 }
 
+/** Too often; `details.retryAfterMs` says when there is room again. */
+export class RateLimitedError extends AppError {
+  readonly retryAfterMs: number
+
+  constructor(message: string, retryAfterMs: number, options: AppErrorOptions = {}) {
+    const seconds = Math.max(1, Math.ceil(retryAfterMs / 1_000))
+    super('RATE_LIMITED', message, {
+      suggestions: [`Try again in ${seconds} s.`],
+      ...options,
+      details: { retryAfterMs: seconds * 1_000, ...options.details },
+    })
+    this.name = 'RateLimitedError'
+    this.retryAfterMs = seconds * 1_000
+  }
+}
+
 /** Too much at once here; trying again soon is right. */
 export class ServerBusyError extends AppError {
   constructor(message: string, options: AppErrorOptions = {}) {

@@ -5,6 +5,7 @@ import { createSchema } from '../../src/graphql/schema.ts'
 import { examples } from '../../src/http/graphiql-examples.ts'
 import { createHttpServer } from '../../src/http/server.ts'
 import { newId } from '../../src/lib/ids.ts'
+import { openAdmission, testHttpOptions } from '../support/http-options.ts'
 import { startTestApp } from '../support/test-app.ts'
 
 const app = await startTestApp()
@@ -31,8 +32,8 @@ describe('GraphiQL', () => {
 
   test('is not there when it is off', async () => {
     const server = createHttpServer(
-      { schema: createSchema(), services: app.services, createLoaders, newId },
-      { servesApi: true, publicOrigins: [], trustedProxies: [], graphiql: false, maxBodyBytes: 1024 },
+      { schema: createSchema(), services: app.services, createLoaders, admission: openAdmission, newId },
+      testHttpOptions(),
     )
     const { url } = await server.listen({ host: '127.0.0.1', port: 0 })
     const response = await fetch(`${url}/graphql`, { headers: browser })

@@ -4,6 +4,7 @@ import { createSchema } from '../../src/graphql/schema.ts'
 import { checkReadiness } from '../../src/http/health.ts'
 import { createHttpServer } from '../../src/http/server.ts'
 import { newId } from '../../src/lib/ids.ts'
+import { openAdmission, testHttpOptions } from '../support/http-options.ts'
 import { startTestApp } from '../support/test-app.ts'
 import { startTestDatabase } from '../support/test-database.ts'
 
@@ -13,8 +14,8 @@ afterAll(() => app[Symbol.asyncDispose]())
 test('lives, but is not ready, without its database', async () => {
   await using db = await startTestDatabase()
   const server = createHttpServer(
-    { schema: createSchema(), services: { ...app.services, db }, createLoaders, newId },
-    { servesApi: true, publicOrigins: [], trustedProxies: [], graphiql: false, maxBodyBytes: 1024 },
+    { schema: createSchema(), services: { ...app.services, db }, createLoaders, admission: openAdmission, newId },
+    testHttpOptions(),
   )
   const { url } = await server.listen({ host: '127.0.0.1', port: 0 })
   await db.close()

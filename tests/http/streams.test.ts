@@ -10,6 +10,7 @@ import { readEvents } from '../support/graphql-client.ts'
 import { probe } from '../support/graphql-test-fields.ts'
 import { openConnection } from '../support/raw-http.ts'
 import { connectSocket } from '../support/raw-socket.ts'
+import { openAdmission, testHttpOptions } from '../support/http-options.ts'
 import { startTestApp } from '../support/test-app.ts'
 
 const app = await startTestApp()
@@ -206,8 +207,8 @@ describe('WebSockets', () => {
 /** A second server for the same services, with other limits. */
 async function startServer(webSockets: Partial<WebSocketsOptions>): Promise<{ url: string } & AsyncDisposable> {
   const server = createHttpServer(
-    { schema: createSchema(), services: app.services, createLoaders, newId },
-    { servesApi: true, publicOrigins: [], trustedProxies: [], graphiql: false, maxBodyBytes: 1024, webSockets },
+    { schema: createSchema(), services: app.services, createLoaders, admission: openAdmission, newId },
+    testHttpOptions({ webSockets }),
   )
   const { url } = await server.listen({ host: '127.0.0.1', port: 0 })
   return { url, [Symbol.asyncDispose]: () => server.close(0) }

@@ -14,6 +14,7 @@ export type GraphQLErrorJson = {
   }
 }
 
+/** Without `extensions.cost`, which every answer has. */
 export type GraphQLAnswer<Data> = { data?: Data | null; errors?: GraphQLErrorJson[] }
 
 /** An operation's text; codegen's documents also carry the types of their result and variables. */
@@ -57,7 +58,7 @@ export function createGraphQLClient(url: string): GraphQLClient {
     request,
     async graphql(operation, variables, options = {}) {
       const response = await post(operation.toString(), variables, { accept: 'application/json', ...options })
-      return await response.json()
+      return withoutCost(await response.json())
     },
     async data(operation, variables, options) {
       const { data, errors } = await client.graphql(operation, variables, options)
@@ -105,7 +106,7 @@ export function createGraphQLClient(url: string): GraphQLClient {
     signal?.addEventListener('abort', terminate)
     try {
       const payload = { query, ...(isRecord(variables) ? { variables } : {}) }
-      for await (const result of socket.iterate(payload)) yield JSON.parse(JSON.stringify(result))
+      for await (const result of socket.iterate(payload)) yield withoutCost(JSON.parse(JSON.stringify(result)))
     } finally {
       signal?.removeEventListener('abort', terminate)
       // It would wait for the goodbye of a server that hangs.
@@ -125,7 +126,7 @@ export function createGraphQLClient(url: string): GraphQLClient {
       if (response.body === null) throw new Error('the answer has no body')
       for await (const event of readEvents(response.body)) {
         if (event.name === 'complete') return
-        if (event.name === 'next') yield JSON.parse(event.data)
+        if (event.name === 'next') yield withoutCost(JSON.parse(event.data))
       }
     } finally {
       stop.abort()
@@ -155,6 +156,11 @@ export async function* readEvents(body: AsyncIterable<Uint8Array>): AsyncGenerat
       if (lines.length > 0) yield { name: field('event'), data: field('data') }
     }
   }
+}
+
+function withoutCost<Data>(answer: GraphQLAnswer<Data> & { extensions?: unknown }): GraphQLAnswer<Data> {
+  const { extensions: _cost, ...rest } = answer
+  return rest
 }
 
 function isRecord(value: unknown): value is Record<string, unknown> {

@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
+import { generousLimits } from './generous-limits.ts'
 
 /** The built server as a process of its own, as `npm start` runs it: for what cannot be done to oneself, such as kill -9. */
 export interface ServerProcess extends AsyncDisposable {
@@ -19,7 +20,7 @@ const startTimeoutMs = 60_000
 /** Starts it on a free port and waits until it serves. `env` is all of its environment but the PATH. */
 export async function startServerProcess(env: Record<string, string>): Promise<ServerProcess> {
   const child = spawn(process.execPath, [mainFile], {
-    env: { PATH: process.env['PATH'], NODE_ENV: 'test', PORT: '0', BCRYPT_COST: '4', ...env },
+    env: { PATH: process.env['PATH'], NODE_ENV: 'test', PORT: '0', BCRYPT_COST: '4', ...generousLimits, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   })
   const printed: string[] = []

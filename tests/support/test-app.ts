@@ -3,6 +3,7 @@ import { parseConfig } from '../../src/config.ts'
 import { graphql } from './gql/gql.ts'
 import { createGraphQLClient, type GraphQLClient } from './graphql-client.ts'
 import { captureLogs, type LogCapture } from './log-capture.ts'
+import { generousLimits } from './generous-limits.ts'
 import { createDatabasePlace } from './test-database.ts'
 import { redisUrlOf } from './test-servers.ts'
 
@@ -36,6 +37,7 @@ export async function startTestApp({ env = {}, overrides = {} }: TestAppOptions 
     PORT: '0',
     MONK_DATA_DIR: place.where.dataDirectory,
     BCRYPT_COST: '4',
+    ...generousLimits,
     ...(place.where.url !== null && {
       DATABASE_URL: place.where.url,
       MONK_SECRET: 'a secret of at least 32 characters',

@@ -10,6 +10,7 @@ import { createApiKeyCheck } from './api-key-check.ts'
 import { looksLikeApiKey } from './api-key-tokens.ts'
 import { createAccessTokens } from './access-tokens.ts'
 import { authError } from './auth-errors.ts'
+import type { AuthThrottle } from './auth-throttle.ts'
 import { createChangePassword, type ChangePasswordInput } from './change-password.ts'
 import type { ClientInfo } from './client-info.ts'
 import { createCsrfSignatures, type CsrfSignatures } from './csrf-signatures.ts'
@@ -34,10 +35,13 @@ import { liveSessions } from './visible-rows.ts'
 export interface Accounts extends Sessions {
   /**
    * Makes an account with its personal workspace, and logs it in. Throws BadUserInputError for `input.email` and
-   * `input.password`, ConflictError when the e-mail is taken, ServerBusyError.
+   * `input.password`, ConflictError when the e-mail is taken, RateLimitedError, ServerBusyError.
    */
   signUp(input: SignUpInput, client: ClientInfo): Promise<SessionTokens>
-  /** Opens a session. Throws UnauthenticatedError (the same for an unknown e-mail and a wrong password), ServerBusyError. */
+  /**
+   * Opens a session. Throws UnauthenticatedError (the same for an unknown e-mail and a wrong password), RateLimitedError (also for the right
+   * password, after too many wrong ones), ServerBusyError.
+   */
   logIn(input: LogInInput, client: ClientInfo): Promise<SessionTokens>
   /** Exchanges a refresh token for the next one; see RefreshSession. Throws UnauthenticatedError. */
   refreshSession(refreshToken: string, client: ClientInfo): Promise<SessionTokens>
@@ -87,6 +91,7 @@ export type AccountsDeps = {
   changes: AccessChanges
   /** How often live viewers are looked at again without a message. Default 30 s. */
   sweepEveryMs?: number | undefined
+  throttle: AuthThrottle
 }
 
 // At cost 12 a hash takes a quarter of a second: who would wait longer than this is better told to come back.
@@ -99,7 +104,7 @@ const defaultSweepEveryMs = 30_000
  * were encrypted with another secret.
  */
 export async function createAccounts(deps: AccountsDeps): Promise<Accounts> {
-  const { db, clock, newId, logger, bcryptCost, changes, sweepEveryMs = defaultSweepEveryMs } = deps
+  const { db, clock, newId, logger, bcryptCost, changes, throttle, sweepEveryMs = defaultSweepEveryMs } = deps
   const keys = await openKeyRows(deps)
   const slots = createHashSlots({
     maxRunning: Math.max(1, availableParallelism() - 1),
@@ -121,7 +126,7 @@ export async function createAccounts(deps: AccountsDeps): Promise<Accounts> {
     },
   })
   const signUp = createSignUp({ ...deps, passwords })
-  const logIn = createLogIn({ db, clock, newId, passwords })
+  const logIn = createLogIn({ db, clock, newId, passwords, throttle })
   const refreshSession = createRefreshSession({ db, clock, newId, keys, changes })
 
   async function recheck({ userId, sessionId, apiKey }: Viewer): Promise<Viewer> {

@@ -49,3 +49,8 @@ export function authError(reason: AuthFailure, cause?: unknown): Unauthenticated
   const { message, suggestions } = explanations[reason]
   return new UnauthenticatedError(message, { details: { reason }, suggestions, cause })
 }
+
+/** Whether the error is that of a wrong password or an unknown e-mail. */
+export function isWrongCredentials(error: unknown): boolean {
+  return error instanceof UnauthenticatedError && error.details['reason'] === 'WRONG_CREDENTIALS'
+}

@@ -3,7 +3,8 @@ import type { Clock } from '../../lib/clock.ts'
 import type { NewId } from '../../lib/ids.ts'
 import type { Database } from '../../platform/database/database.ts'
 import { recordAudit } from '../audit/audit.ts'
-import { authError, type AuthFailure } from './auth-errors.ts'
+import { authError, isWrongCredentials, type AuthFailure } from './auth-errors.ts'
+import type { AuthThrottle } from './auth-throttle.ts'
 import type { ClientInfo } from './client-info.ts'
 import { lookupEmail } from './email.ts'
 import { insertSession, newSession, type GrantedSession } from './new-session.ts'
@@ -11,10 +12,10 @@ import type { Passwords } from './passwords.ts'
 
 export type LogInInput = { email: string; password: string }
 
-export type LogInDeps = { db: Database; clock: Clock; newId: NewId; passwords: Passwords }
+export type LogInDeps = { db: Database; clock: Clock; newId: NewId; passwords: Passwords; throttle: AuthThrottle }
 
 /** Opens a session for who knows the password. */
-export function createLogIn({ db, clock, newId, passwords }: LogInDeps) {
+export function createLogIn({ db, clock, newId, passwords, throttle }: LogInDeps) {
   async function recordFailure(user: User | null, reason: AuthFailure, client: ClientInfo): Promise<void> {
     await recordAudit(db.prisma, {
       id: newId(),
@@ -47,7 +48,8 @@ export function createLogIn({ db, clock, newId, passwords }: LogInDeps) {
   }
 
   return async (input: LogInInput, client: ClientInfo): Promise<GrantedSession> => {
-    const user = await requireUser(input, client)
+    await throttle.logIn(client.ip)
+    const user = await throttle.guarded(input.email, () => requireUser(input, client), isWrongCredentials)
     const session = newSession(user.id, client, { clock, newId })
     const auditId = newId()
     await db.transaction(async (tx) => {

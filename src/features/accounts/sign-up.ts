@@ -5,6 +5,7 @@ import type { NewId } from '../../lib/ids.ts'
 import type { Database, Transaction } from '../../platform/database/database.ts'
 import { recordAudit } from '../audit/audit.ts'
 import { insertWorkspace } from '../workspaces/workspace-rows.ts'
+import type { AuthThrottle } from './auth-throttle.ts'
 import type { ClientInfo } from './client-info.ts'
 import { parseNewEmail } from './email.ts'
 import { decideRole, type FirstAdminPolicy } from './first-admin.ts'
@@ -24,14 +25,16 @@ export type SignUpDeps = {
   newId: NewId
   passwords: Passwords
   firstAdmin: FirstAdminPolicy
+  throttle: AuthThrottle
 }
 
 const personalWorkspaceName = 'Personal'
 
 /** Makes an account, its personal workspace and its first session: all or nothing. */
-export function createSignUp({ db, clock, newId, passwords, firstAdmin }: SignUpDeps) {
+export function createSignUp({ db, clock, newId, passwords, firstAdmin, throttle }: SignUpDeps) {
   return async (input: SignUpInput, client: ClientInfo): Promise<GrantedSession> => {
     const email = parseNewEmail(input.email)
+    await throttle.signUp(client.ip)
     const passwordHash = await passwords.hash(input.password, email)
     const createdAt = clock.now()
     const account = { id: newId(), email, passwordHash, disabled: false, createdAt }

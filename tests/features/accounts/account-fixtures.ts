@@ -1,10 +1,12 @@
 import { createAccounts, type Accounts, type AccountsDeps } from '../../../src/features/accounts/accounts.ts'
 import { openAccessChanges } from '../../../src/features/accounts/access-changes.ts'
+import { createAuthThrottle, type AuthThrottle } from '../../../src/features/accounts/auth-throttle.ts'
 import type { ClientInfo } from '../../../src/features/accounts/client-info.ts'
 import type { Clock } from '../../../src/lib/clock.ts'
 import { newId } from '../../../src/lib/ids.ts'
 import type { Database } from '../../../src/platform/database/database.ts'
 import { createInProcessEvents } from '../../../src/platform/events/in-process.ts'
+import { createInProcessThrottles } from '../../../src/platform/throttle/in-process.ts'
 import { createLogger } from '../../../src/platform/logger.ts'
 
 export const secret = 'a secret that is long enough for tests'
@@ -37,7 +39,7 @@ export async function startAccounts(db: Database, overrides: Partial<AccountsDep
   const clock = manualClock()
   const changes =
     overrides.changes ?? (await openAccessChanges({ events: createInProcessEvents(), newId, logger: silentLogger }))
-  const defaults = { clock, newId, logger: silentLogger, secret, bcryptCost: 4, changes }
+  const defaults = { clock, newId, logger: silentLogger, secret, bcryptCost: 4, changes, throttle: newThrottle() }
   const accounts = await createAccounts({ db, ...defaults, firstAdmin: { kind: 'first-account' }, ...overrides })
   return { accounts, clock, [Symbol.asyncDispose]: () => accounts.close() }
 }
@@ -57,4 +59,10 @@ let emails = 0
 export function newAccount(): { email: string; password: string } {
   emails += 1
   return { email: `somebody-${emails}@example.com`, password: goodPassword }
+}
+
+/** One that counts for itself, with limits that only the account's own can meet. */
+export function newThrottle(): AuthThrottle {
+  const limits = { signUpsPerHour: 1_000, logInsPer5Minutes: 1_000, exemptsLoopback: false }
+  return createAuthThrottle({ throttles: createInProcessThrottles() }, limits)
 }

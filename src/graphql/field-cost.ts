@@ -4,11 +4,12 @@ import { defaultPageSize } from '../lib/keyset-page.ts'
 /** What a field costs, and how often what is below it is paid. */
 export type FieldCost = { field: number; multiplier: number }
 
-const assumedListLength = 10
+// Attempts, members, models: a few each. Lists that grow are connections, and say how much of them is asked for.
+const assumedListLength = 3
 
 /**
  * The cost of fields that do not say their own: 1, and everything below it as often as it may be there: the size of the page that is asked for
- * (also when it is not said), the number of ids, or ten for lists that are short by nature.
+ * (also when it is not said), the number of ids, or three for lists that are short by nature.
  */
 export function defaultFieldCost(
   args: Readonly<Record<string, unknown>>,

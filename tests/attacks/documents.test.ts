@@ -68,7 +68,11 @@ attackSuite('a document', target, [
     refused('rootFields'),
   ),
   asked('asks for 501 fields', `{ viewer { user { ${'id '.repeat(501)} } } }`, refused('fields')),
-  asked('doubles itself thirty times', `{ ...F0 } ${doubling} fragment F30 on Query { __typename }`, refused('fields')),
+  asked(
+    'doubles itself thirty times',
+    `{ ...F0 } ${doubling} fragment F30 on Query { __typename }`,
+    refused('rootFields'),
+  ),
   asked('has a fragment of itself', '{ ...F } fragment F on Query { ...F }', {
     code: 'GRAPHQL_VALIDATION_FAILED',
     data: null,

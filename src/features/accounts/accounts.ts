@@ -151,7 +151,7 @@ export async function createAccounts(deps: AccountsDeps): Promise<Accounts> {
       return withAccessToken(await refreshSession(refreshToken, client))
     },
     ...createSessions({ db, clock, newId, changes }),
-    changePassword: createChangePassword({ db, clock, newId, passwords, changes }),
+    changePassword: createChangePassword({ db, clock, newId, passwords, changes, throttle }),
     async authenticate(token) {
       if (looksLikeApiKey(token)) return apiKeyCheck.authenticate(token)
       const { expiresAt, ...session } = await accessTokens.verify(token)

@@ -6,6 +6,7 @@ import type { Database } from '../../platform/database/database.ts'
 import { recordAudit, type AuditAction, type AuditRecord } from '../audit/audit.ts'
 import type { AccessChange, AccessChanges } from './access-changes.ts'
 import { authError } from './auth-errors.ts'
+import type { AuthThrottle } from './auth-throttle.ts'
 import type { ClientInfo } from './client-info.ts'
 import { endLiveSessions } from './end-sessions.ts'
 import type { Passwords } from './passwords.ts'
@@ -19,13 +20,14 @@ export type ChangePasswordDeps = {
   newId: NewId
   passwords: Passwords
   changes: AccessChanges
+  throttle: AuthThrottle
 }
 
 /**
  * Replaces the password of who knows the present one, and ends all of their other sessions: whoever got in with the old password is out.
- * Throws BadUserInputError naming `input.currentPassword` or `input.newPassword`, ServerBusyError.
+ * Throws BadUserInputError naming `input.currentPassword` or `input.newPassword`, RateLimitedError, ServerBusyError.
  */
-export function createChangePassword({ db, clock, newId, passwords, changes }: ChangePasswordDeps) {
+export function createChangePassword({ db, clock, newId, passwords, changes, throttle }: ChangePasswordDeps) {
   function auditRecord(action: AuditAction, { userId }: SessionViewer, { ip, requestId }: ClientInfo): AuditRecord {
     const subject = { actorId: userId, target: userId, workspaceId: null }
     return { id: newId(), at: clock.now(), action, ...subject, ip, requestId }
@@ -41,7 +43,10 @@ export function createChangePassword({ db, clock, newId, passwords, changes }: C
   return async (viewer: SessionViewer, input: ChangePasswordInput, client: ClientInfo): Promise<User> => {
     const user = await db.prisma.user.findUnique({ where: { id: viewer.userId } })
     if (user === null) throw authError('SESSION_ENDED')
-    await requireCurrent(user, input.currentPassword, auditRecord('user.password_change_failed', viewer, client))
+    const failure = auditRecord('user.password_change_failed', viewer, client)
+    const compare = (): Promise<void> => requireCurrent(user, input.currentPassword, failure)
+    // With a stolen session one must not be able to guess either.
+    await throttle.guarded(user.email, compare, (error) => error instanceof BadUserInputError)
     const passwordHash = await passwords.hash(input.newPassword, user.email, 'input.newPassword')
 
     const record = auditRecord('user.password_changed', viewer, client)

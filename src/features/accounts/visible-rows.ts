@@ -17,10 +17,10 @@ export function visibleSession(id: string, { userId, apiKey }: Viewer): Prisma.S
   return apiKey === undefined ? { id, userId } : { id, userId: { in: [] } }
 }
 
-/** The viewer's sessions that can still be used, the newest first; an API key has none. */
-export function sessionsOf({ apiKey }: Viewer, now: Date): ReturnType<typeof liveSessions> {
+/** The viewer's sessions that can still be used, the newest first; an API key, and nobody, have none. */
+export function sessionsOf(viewer: Viewer | null, now: Date): ReturnType<typeof liveSessions> {
   const { where, orderBy } = liveSessions(now)
-  return { where: apiKey === undefined ? where : { ...where, id: { in: [] } }, orderBy }
+  return { where: viewer !== null && viewer.apiKey === undefined ? where : { ...where, id: { in: [] } }, orderBy }
 }
 
 function isVisible(viewer: Viewer) {

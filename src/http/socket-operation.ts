@@ -6,7 +6,7 @@ import { AppError } from '../lib/errors.ts'
 import type { NewId } from '../lib/ids.ts'
 import type { Logger } from '../platform/logger.ts'
 import { documentHashOf } from './body.ts'
-import type { Connection } from './websocket.ts'
+import type { Connection } from './socket-connection.ts'
 
 export type PrepareDeps = { operations: Operations; clock: Clock; logger: Logger; newId: NewId }
 

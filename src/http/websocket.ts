@@ -12,9 +12,10 @@ import { AppError } from '../lib/errors.ts'
 import type { NewId } from '../lib/ids.ts'
 import type { Logger } from '../platform/logger.ts'
 import { atTime } from './at-time.ts'
-import type { Authenticate, Authentication, Watch } from './authentication.ts'
+import type { Authenticate, Watch } from './authentication.ts'
 import type { LiveConnections } from './live-connections.ts'
 import { createMessageMeter } from './message-meter.ts'
+import type { Connection } from './socket-connection.ts'
 import { identifySocket } from './socket-identity.ts'
 import { keepAlive } from './socket-liveness.ts'
 import { createPrepare } from './socket-operation.ts'
@@ -60,15 +61,6 @@ export const defaultWebSocketsOptions: WebSocketsOptions = {
   maxBufferedBytes: 4 * 1024 * 1024,
   maxStallMs: 10_000,
   pingIntervalMs: 12_000,
-}
-
-/** What is known of a socket beside its messages. */
-export type Connection = {
-  socket: WebSocket
-  client: Client
-  authentication: Authentication | null
-  /** Aborted when the socket is closed, or will be. */
-  closed: AbortSignal
 }
 
 type Connected = Context<Record<string, unknown>, Connection>

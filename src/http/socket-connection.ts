@@ -1,0 +1,12 @@
+import type { WebSocket } from 'ws'
+import type { Client } from '../graphql/context.ts'
+import type { Authentication } from './authentication.ts'
+
+/** What is known of a WebSocket beside its messages. */
+export type Connection = {
+  socket: WebSocket
+  client: Client
+  authentication: Authentication | null
+  /** Aborted when the socket is closed, or will be. */
+  closed: AbortSignal
+}

@@ -9,6 +9,7 @@ import type { Measured, MeasuredPart } from './first-token/report.ts'
 import { createCompletionReader, createSdkReader, createTaskReader } from './first-token/stream-readers.ts'
 import type { Session, StreamReader } from './first-token/stream-readers.ts'
 import { delaysMs } from './first-token/timed-text.ts'
+import { stopRequest } from './stop-request.ts'
 import { startUpstreamTap, type UpstreamTap } from './first-token/upstream-tap.ts'
 
 /** From the upstream's bytes at the proxy to the subscriber: the median of the first tokens, for each of our ways to read. */
@@ -163,20 +164,8 @@ async function temporaryDirectory(): Promise<AsyncDisposable & { path: string }>
   return { path, [Symbol.asyncDispose]: () => rm(path, { recursive: true, force: true }) }
 }
 
-/** Rejects on a signal, or when it has taken too long: what was started is cleaned up either way. */
-function stopRequest(): Promise<never> {
-  const stopped = new Promise<never>((_, reject) => {
-    setTimeout(() => reject(new Error(`it was not done after ${hardLimitMs} ms`)), hardLimitMs).unref()
-    for (const signal of ['SIGINT', 'SIGTERM'] as const)
-      process.once(signal, () => reject(new Error(`it was stopped by ${signal}`)))
-  })
-  // It may come before anybody waits for it.
-  stopped.catch(() => undefined)
-  return stopped
-}
-
 try {
-  await main(stopRequest())
+  await main(stopRequest(hardLimitMs))
 } catch (error) {
   console.error(error)
   process.exitCode = 1

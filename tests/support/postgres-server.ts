@@ -43,17 +43,29 @@ export function findPostgres(): string | null {
   return folder ?? null
 }
 
-export async function startPostgresServer(programs: string): Promise<PostgresServer> {
+export type PostgresServerOptions = {
+  /** Waits for the disk with every commit, as a real one does; the tests have no need to. */
+  isDurable?: boolean
+}
+
+/** `programs` is the folder of `initdb` and `postgres`. */
+export async function startPostgresServer(
+  programs: string,
+  { isDurable = false }: PostgresServerOptions = {},
+): Promise<PostgresServer> {
   const folder = await mkdtemp(join(tmpdir(), 'monk-postgres-'))
   try {
-    return await startIn(folder, programs)
+    return await startIn(folder, { programs, isDurable })
   } catch (error) {
     await rm(folder, removing)
     throw error
   }
 }
 
-async function startIn(folder: string, programs: string): Promise<PostgresServer> {
+async function startIn(
+  folder: string,
+  { programs, isDurable }: { programs: string; isDurable: boolean },
+): Promise<PostgresServer> {
   const owner = await unprivilegedUser()
   if (owner) await chown(folder, owner.uid, owner.gid)
   const data = join(folder, 'data')
@@ -70,7 +82,7 @@ async function startIn(folder: string, programs: string): Promise<PostgresServer
     listen_addresses: '127.0.0.1',
     port,
     unix_socket_directories: '',
-    fsync: 'off',
+    fsync: isDurable ? 'on' : 'off',
     max_connections: 100,
   }
   const flags = Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`])

@@ -2,6 +2,7 @@ import type { Clock } from '../lib/clock.ts'
 import type { NewId } from '../lib/ids.ts'
 import type { CircuitBreakers } from '../platform/circuit-breaker/circuit-breaker.ts'
 import { createInProcessCircuitBreakers } from '../platform/circuit-breaker/in-process.ts'
+import type { Cache } from '../platform/cache/cache.ts'
 import type { Logger } from '../platform/logger.ts'
 import { createInProcessRateLimits } from '../platform/rate-limit/in-process.ts'
 import type { RateLimits } from '../platform/rate-limit/rate-limit.ts'
@@ -19,6 +20,7 @@ import { createOutputSchemas, type OutputSchema } from './output-schema.ts'
 import { createPricing, type ModelPrice } from './pricing.ts'
 import { createProvider, type ProviderConfig } from './provider.ts'
 import { createRateLimitGate } from './rate-limit-gate.ts'
+import { createResponseCache } from './response-cache.ts'
 import { createTimeoutLookup, type AiTimeouts } from './timeouts.ts'
 
 /** Calls models. See README.md in this folder for what happens when they fail. */
@@ -77,6 +79,8 @@ export type AiClientOptions = {
   workspaceRateLimit?: RateLimit
   /** What decides, in this order and after breakers and rate limits, whether a call upstream may be made: see AttemptGate. */
   gates?: readonly AttemptGate[]
+  /** Where answers are remembered, and for how long by default, in milliseconds (0: only when a call asks for it). Absent: nowhere. */
+  responses?: { cache: Cache; defaultTtlMs: number }
   clock: Clock
   newId: NewId
   /** In [0, 1). */
@@ -112,7 +116,11 @@ export function createAiClient(options: AiClientOptions): AiClient {
   const connections = createConnectionWatch()
   const background = createBackgroundWork({ logger })
   const gate = composeGates([...createGates(options, background), ...(options.gates ?? [])], { logger })
-  const chainDeps = { clock, newId, random, logger, pricing, memory, connections, gate }
+  const responses =
+    options.responses === undefined
+      ? null
+      : createResponseCache({ ...options.responses, clock, newId, random, background })
+  const chainDeps = { clock, newId, random, logger, pricing, memory, connections, gate, responses }
   const calls = new Set<AbortController>()
   let isClosed = false
 

@@ -9,6 +9,7 @@ import type { AttemptDeps, Hop } from './attempt-run.ts'
 import { failureOf, failureRules, type Failure } from './failure.ts'
 import type { CallScope, ModelName, ModelRequest, UpstreamAttempt } from './model-call.ts'
 import type { OutputSchema } from './output-schema.ts'
+import type { ResponseCache } from './response-cache.ts'
 
 export const retryInitialDelayMs = 500
 export const retryMaxDelayMs = 8_000
@@ -22,6 +23,8 @@ export type ChainDeps = AttemptDeps & {
   logger: Logger
   /** Asked before every call upstream, and told of its end. */
   gate: AttemptGate
+  /** Null: no answer is remembered. */
+  responses: ResponseCache | null
 }
 
 export type ChainOptions = {

@@ -19,6 +19,7 @@ import {
 import { failureRules } from './failure.ts'
 import type { AiEvent, ModelRequest } from './model-call.ts'
 import { repairRequest } from './repair.ts'
+import { replayOf } from './replay.ts'
 
 export const maxUpstreamAttempts = 6
 export const maxRetriesOfPrimary = 2
@@ -58,11 +59,40 @@ export async function* runChain(deps: ChainDeps, options: ChainOptions): AsyncGe
   }
 }
 
-/** Asks one model, again while that is worth it. A refusal: it was not asked this time, or not again. */
-async function* runHop(call: Call, index: number): AsyncGenerator<AiEvent, 'answered' | 'failed' | Refusal, undefined> {
-  const { hops, request } = call.options
+type HopEnd = 'answered' | 'failed' | Refusal
+
+/** Answers from the cache, or asks the model. A refusal: it was not asked this time, or not again. */
+async function* runHop(call: Call, index: number): AsyncGenerator<AiEvent, HopEnd, undefined> {
+  const { hops, request, scopes, signal } = call.options
   const hop = hops[index]
   if (hop === undefined) throw new RangeError(`the chain has no hop ${String(index)}`)
+  throwIfOver(call, hop)
+  const startedMs = call.deps.clock.monotonicMs()
+  const question = { request, hop, scopes }
+  const entry = await call.deps.responses
+    ?.enter(question, { untilMs: call.deadlineMs, signal })
+    .catch((error: unknown) => {
+      throw signal.aborted ? aborted(call) : error
+    })
+  if (entry?.kind === 'hit') {
+    const replay = replayOf(call, { hop, answer: entry.answer, startedMs })
+    if (replay !== null) {
+      yield* replay
+      return 'answered'
+    }
+  }
+  try {
+    return yield* askHop(call, { index, hop, keep: entry?.kind === 'miss' ? entry.keep : () => undefined })
+  } finally {
+    if (entry?.kind === 'miss') entry.leave()
+  }
+}
+
+type AskedHop = { index: number; hop: Hop; /** Remembers an answer. */ keep: (result: AttemptResult) => void }
+
+/** Asks one model, again while that is worth it. */
+async function* askHop(call: Call, { index, hop, keep }: AskedHop): AsyncGenerator<AiEvent, HopEnd, undefined> {
+  const { hops, request } = call.options
   const isLast = index === hops.length - 1
   const maxRetries = index === 0 ? maxRetriesOfPrimary : maxRetriesOfFallback
   /** What this hop is asked now: the request itself, or its repair turn. */
@@ -75,6 +105,8 @@ async function* runHop(call: Call, index: number): AsyncGenerator<AiEvent, 'answ
     const result = yield* runAttempt(call, hop, admission.plan)
     const { failure } = result
     if (failure === null) {
+      // An answer that was begun anew is not what the model says to the request as such.
+      if (call.restartReason === null) keep(result)
       yield answer(call, result)
       return 'answered'
     }
@@ -165,7 +197,7 @@ async function* runAttempt(call: Call, hop: Hop, plan: AttemptPlan): AsyncGenera
   const { outputSchema, signal } = options
   const { request } = plan
   const attempt = createAttempt(deps, { id: plan.id, hop, request, outputSchema, deadlineMs, signal })
-  const started: AiEvent = { type: 'started', model: hop.model.name, reason: call.restartReason }
+  const started: AiEvent = { type: 'started', model: hop.model.name, reason: call.restartReason, cached: false }
   let text = ''
   try {
     for await (const delta of attempt.texts()) {
@@ -196,6 +228,7 @@ function answer(call: Call, result: AttemptResult): AiEvent {
       model: record.model,
       modelVersion: received.modelVersion,
       finishReason,
+      cached: false,
       attempts: call.attempts,
       usage: record.usage,
       latencyMs: call.deps.clock.monotonicMs() - call.startedMs,

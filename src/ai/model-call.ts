@@ -21,6 +21,20 @@ export type ModelRequest = {
   /** The answer must be one JSON value that is valid for it: asked for where the endpoint can, checked always. */
   outputSchema: JsonSchema | null
   onInterrupt: OnInterrupt
+  /** What the response cache may do for it; absent: what it does by itself (answers at temperature 0). */
+  cache?: CacheControl
+}
+
+/** Answers come from the cache, and are kept in it, when the temperature is 0 or any of these but `noStore` asks for it. */
+export type CacheControl = {
+  /** How long the answer is kept, in milliseconds; null: as long as answers are. */
+  ttlMs: number | null
+  /** How old an answer may be, in milliseconds; null: as old as it is kept. */
+  maxAgeMs: number | null
+  /** Ask the model in any case, and keep what it says. */
+  forceRefresh: boolean
+  /** Keep nothing of this call. */
+  noStore: boolean
 }
 
 /** Requests and tokens in a minute; null: no limit. */
@@ -41,7 +55,13 @@ export type AiEvent =
    * all text before it is void: null for the first run, never null afterwards. What came earlier must be dropped, not
    * continued.
    */
-  | { readonly type: 'started'; readonly model: ModelName; readonly reason: string | null }
+  | {
+      readonly type: 'started'
+      readonly model: ModelName
+      readonly reason: string | null
+      /** The answer comes from the response cache. */
+      readonly cached: boolean
+    }
   | { readonly type: 'delta'; readonly text: string }
   | { readonly type: 'finished'; readonly answer: Answer }
 
@@ -56,6 +76,8 @@ export type Answer = {
   modelVersion: string | null
   /** As the provider spells it; `length` is a success that was cut at the maximum of output tokens. */
   finishReason: string
+  /** It came from the response cache: another call had been answered with it before. */
+  cached: boolean
   /** Every call upstream, the successful one last. */
   attempts: readonly UpstreamAttempt[]
   /** Of the run that gave the answer; what failed runs may have cost is with their attempts. */
@@ -77,6 +99,8 @@ export type TokenUsage = {
   estimated: boolean
   /** Null when the price of the model is not known. */
   costNanoUsd: bigint | null
+  /** What the response cache saved; absent: nothing. */
+  savedNanoUsd?: bigint
 }
 
 /** One call of a provider, however it ended. Append-only; `id` also keys the ledger. */
@@ -139,4 +163,5 @@ export const failureOutcomes = [
 ] as const
 
 export type FailureOutcome = (typeof failureOutcomes)[number]
-export type AttemptOutcome = 'succeeded' | FailureOutcome
+/** `cached`: the response cache answered, and no provider was asked. */
+export type AttemptOutcome = 'succeeded' | 'cached' | FailureOutcome

@@ -80,6 +80,7 @@ export function callJson(call: RecordedCall): Record<string, unknown> {
       estimated: call.usage.estimated,
       // A string, because JSON numbers end at 2^53 and money does not.
       cost_nano_usd: call.usage.costNanoUsd?.toString() ?? null,
+      saved_nano_usd: call.usage.savedNanoUsd?.toString() ?? null,
     }),
   }
 }

@@ -12,6 +12,14 @@ import { createBudgetKnowledge, type BudgetKnowledge } from './features/budgets/
 import { createBudgetStore } from './features/budgets/budget-store.ts'
 import { createBudgets } from './features/budgets/budgets.ts'
 import { createAuditLog } from './features/audit/audit-log.ts'
+import {
+  createCompletionLeases,
+  defaultCompletionTimings,
+  type CompletionTimings,
+} from './features/completions/completion-leases.ts'
+import { createCompletionPublisher } from './features/completions/completion-messages.ts'
+import { writeCompletionOutput } from './features/completions/completion-output.ts'
+import { createCompletionRuns } from './features/completions/completion-runs.ts'
 import { createCompletions } from './features/completions/completions.ts'
 import { createMemoryAlert } from './features/operations/memory-alert.ts'
 import { startMemoryGuard, type MemoryGuard } from './features/operations/memory-guard.ts'
@@ -19,6 +27,7 @@ import { aliveMs, createProcessRegistry, type ProcessRegistry } from './features
 import { createFiring, type Firing } from './features/schedules/firing.ts'
 import { createScheduler, type Scheduler } from './features/schedules/scheduler.ts'
 import { createSchedules } from './features/schedules/schedules.ts'
+import { createKeyedCompletions, type KeyedCompletions } from './features/completions/keyed-completions.ts'
 import { createAnnouncer, type Announcer } from './features/tasks/engine/announcer.ts'
 import { createOutputWriter } from './features/tasks/output/output-writer.ts'
 import { createReconciler, type Reconciler } from './features/tasks/engine/reconciler.ts'
@@ -43,6 +52,8 @@ import { newId as newUuid, type NewId } from './lib/ids.ts'
 import { sleep } from './lib/sleep.ts'
 import type { CircuitBreakers } from './platform/circuit-breaker/circuit-breaker.ts'
 import { createInProcessCircuitBreakers } from './platform/circuit-breaker/in-process.ts'
+import type { Cache } from './platform/cache/cache.ts'
+import { createInProcessCache } from './platform/cache/in-process.ts'
 import { createDatabase } from './platform/database/create-database.ts'
 import type { Database } from './platform/database/database.ts'
 import type { Dispatch } from './platform/dispatch/dispatch.ts'
@@ -76,6 +87,8 @@ export type AppOverrides = {
   newId: NewId
   random: () => number
   logger: Logger
+  /** Of completions with a key. */
+  completionTimings: Partial<CompletionTimings>
   /** Between two tokens of the demo model, in milliseconds. */
   demoTokenDelayMs: number
   /** Called with the text of every SQL statement before it is sent. */
@@ -102,6 +115,7 @@ type Basics = {
   readMemory: ReadMemory
   logger: Logger
   cleanup: Cleanup
+  completionTimings: CompletionTimings
 }
 
 /**
@@ -123,6 +137,7 @@ export async function startApp(config: Config, overrides: Partial<AppOverrides> 
     readMemory: overrides.readMemory ?? readProcessMemory,
     logger: overrides.logger ?? createLogger({ level: config.logLevel }),
     cleanup,
+    completionTimings: { ...defaultCompletionTimings, ...overrides.completionTimings },
   }
   try {
     const platform = await openPlatform(basics, overrides)
@@ -165,11 +180,22 @@ async function openPlatform(basics: Basics, overrides: Partial<AppOverrides>): P
     onStatement,
   })
   cleanup.add('the database', () => db.close())
-  const { events, dispatch, throttles, ...limiting } = await openDrivers(basics)
+  const { events, dispatch, throttles, cache, ...limiting } = await openDrivers(basics)
   const demo = demoTokenDelayMs === undefined ? {} : { demoTokenDelayMs }
   const budgetKnowledge = createBudgetKnowledge({ db, clock })
   const budgets = createBudgetGate({ store: createBudgetStore({ db }), knowledge: budgetKnowledge, clock, logger })
-  const ai = createAiClient({ ...config.ai, ...limiting, ...demo, gates: [budgets], clock, newId, random, logger })
+  const responses = { cache, defaultTtlMs: config.answerCacheTtlMs }
+  const ai = createAiClient({
+    ...config.ai,
+    ...limiting,
+    ...demo,
+    gates: [budgets],
+    responses,
+    clock,
+    newId,
+    random,
+    logger,
+  })
   cleanup.add('the AI client', () => ai.close())
   cleanup.add('the knowledge of budgets', async () => budgetKnowledge.close())
   return { db, events, dispatch, throttles, ai, budgetKnowledge }
@@ -182,6 +208,7 @@ type Drivers = {
   breakers: CircuitBreakers
   rateLimits: RateLimits
   throttles: Throttles
+  cache: Cache
 }
 
 async function openDrivers(basics: Basics): Promise<Drivers> {
@@ -198,6 +225,7 @@ async function openDrivers(basics: Basics): Promise<Drivers> {
           breakers: createInProcessCircuitBreakers({ clock, newId }),
           rateLimits: createInProcessRateLimits({ clock }),
           throttles: createInProcessThrottles(),
+          cache: createInProcessCache({ clock }),
         }
       : await openRedisDrivers(basics, { url: config.redisUrl, hints })
   cleanup.add('events', () => drivers.events.close())
@@ -205,6 +233,7 @@ async function openDrivers(basics: Basics): Promise<Drivers> {
   cleanup.add('circuit breakers', () => drivers.breakers.close())
   cleanup.add('rate limits', () => drivers.rateLimits.close())
   cleanup.add('throttles', () => drivers.throttles.close())
+  cleanup.add('the cache', () => drivers.cache.close())
   return drivers
 }
 
@@ -222,6 +251,7 @@ async function openRedisDrivers(
     { createRedisCircuitBreakers },
     { createRedisRateLimits },
     { createRedisThrottles },
+    { createRedisCache },
   ] = await Promise.all([
     import('./platform/redis/redis.ts'),
     import('./platform/events/redis.ts'),
@@ -229,6 +259,7 @@ async function openRedisDrivers(
     import('./platform/circuit-breaker/redis.ts'),
     import('./platform/rate-limit/redis.ts'),
     import('./platform/throttle/redis.ts'),
+    import('./platform/cache/redis.ts'),
   ])
   const redis = await openRedis({ url, clock, logger, random })
   return {
@@ -237,6 +268,7 @@ async function openRedisDrivers(
     breakers: createRedisCircuitBreakers({ redis, clock, newId, logger }),
     rateLimits: createRedisRateLimits({ redis, clock, logger }),
     throttles: await createRedisThrottles({ redis, clock, logger }),
+    cache: createRedisCache({ redis, clock, logger }),
   }
 }
 
@@ -301,6 +333,7 @@ async function createServices(basics: Basics, platform: Platform, engine: TaskEn
   const access = createWorkspaceAccess({ db })
   const liveAccess = createLiveAccess({ db, changes, logger })
   cleanup.add('live access', () => liveAccess.close())
+  const keyed = createKeyed(basics, platform)
   const taskStreams = createTaskStreams({ db, events, clock, logger })
   cleanup.add('task streams', () => taskStreams.close())
   const workspaceFeeds = createWorkspaceFeeds({ db, events, clock, logger })
@@ -351,8 +384,24 @@ async function createServices(basics: Basics, platform: Platform, engine: TaskEn
     }),
     taskStreams,
     workspaceFeeds,
-    completions: createCompletions({ ...checks, db, ai, access, clock, newId, maxPromptBytes }),
+    completions: createCompletions({ ...checks, db, ai, keyed, access, clock, newId, maxPromptBytes }),
   }
+}
+
+function createKeyed(
+  { completionTimings, clock, newId, random, logger, cleanup }: Basics,
+  { db, events, ai }: Platform,
+): KeyedCompletions {
+  const publisher = createCompletionPublisher({ events, logger })
+  const output = createOutputWriter({ db, write: writeCompletionOutput, publisher, logger, random })
+  cleanup.add('the output of completions', () => output.close())
+  const timings = completionTimings
+  const leases = createCompletionLeases({ db, timings })
+  const ledger = createLedger({ db })
+  const runs = createCompletionRuns({ db, ai, leases, ledger, output, publisher, timings, clock, logger, random })
+  const keyed = createKeyedCompletions({ db, events, leases, runs, clock, newId, logger })
+  cleanup.add('completions with a key', () => keyed.close())
+  return keyed
 }
 
 function firstAdminPolicy({ environment, bootstrapToken }: Config): FirstAdminPolicy {

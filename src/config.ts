@@ -48,6 +48,8 @@ export type Config = {
     /** What was set; each model's kind has its own defaults. */
     timeouts: { connectMs?: number; firstTokenMs?: number; idleMs?: number; totalMs?: number }
   }
+  /** How long answers at temperature 0 are kept; 0: not at all. */
+  answerCacheTtlMs: number
   workerConcurrency: number
   /** Null: a share of what there is. */
   workerMemoryLimitMb: number | null
@@ -137,6 +139,9 @@ export const environmentSchema = z.object({
   AI_TOTAL_TIMEOUT_MS: integer(1, 3_600_000)
     .optional()
     .describe('for a whole call, all retries and models included; default 600 000'),
+  AI_CACHE_TTL_SECONDS: integer(0, 2_592_000)
+    .default(3_600)
+    .describe('how long answers at temperature 0 are kept for the same request; 0: only where a call asks for it'),
   WORKER_CONCURRENCY: integer(1, 10_000).default(50).describe('tasks that this process runs at once'),
   WORKER_MEMORY_LIMIT_MB: integer(64, 16_777_216)
     .optional()
@@ -255,6 +260,7 @@ function toConfig(env: Environment): Config {
         ...(env.AI_TOTAL_TIMEOUT_MS !== undefined && { totalMs: env.AI_TOTAL_TIMEOUT_MS }),
       },
     },
+    answerCacheTtlMs: env.AI_CACHE_TTL_SECONDS * 1_000,
     workerConcurrency: env.WORKER_CONCURRENCY,
     workerMemoryLimitMb: env.WORKER_MEMORY_LIMIT_MB ?? null,
     leaseMs: env.LEASE_MS,

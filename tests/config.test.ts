@@ -34,6 +34,7 @@ describe('parseConfig', () => {
         aliases: {},
         timeouts: {},
       },
+      answerCacheTtlMs: 3_600_000,
       workerConcurrency: 50,
       workerMemoryLimitMb: null,
       leaseMs: 12_000,

@@ -25,7 +25,7 @@ export type CacheQuestion = { request: ModelRequest; hop: Hop; scopes: readonly 
 export type CacheEntry =
   | { kind: 'hit'; answer: CachedAnswer }
   /** `keep` and `leave` do not wait for the cache. */
-  | { kind: 'miss'; keep(result: AttemptResult): void; /** Always to be called, once. */ leave(): void }
+  | { kind: 'miss'; keep: (result: AttemptResult) => void; /** Always to be called, once. */ leave: () => void }
 
 export type CachedAnswer = z.output<typeof cachedAnswer>
 

@@ -86,9 +86,10 @@ subscription WorkspaceFeed {
     headers,
   },
   {
-    query: `# 7. A completion without an agent or a task, streamed.
+    query: `# 7. A completion without an agent or a task, streamed. With the same key it is told again, or goes on
+#    behind a cursor ("after"), also after a lost connection.
 subscription Completion {
-  completion(input: { prompt: "Say hello in three languages." }) {
+  completion(input: { prompt: "Say hello in three languages.", key: "hello-1" }) {
     __typename
     ... on CompletionStarted { completionId model cached }
     ... on CompletionDelta { cursor offset text }
@@ -112,6 +113,21 @@ mutation CreateSchedule {
   }) {
     schedule { id nextRunAt paused lastTask { id status output } }
   }
+}
+`,
+    headers,
+  },
+  {
+    query: `# 8. What may be spent, and what was. Take your workspace's id from example 2.
+mutation Budget {
+  setBudget(input: { workspaceId: "PASTE_THE_WORKSPACE_ID_HERE", period: MONTH, limitUsd: 20 }) {
+    budget { id period limitUsd spentUsd reservedUsd hard }
+  }
+}
+
+query Spent($from: DateTime = "2026-01-01T00:00:00Z", $to: DateTime = "2027-01-01T00:00:00Z") {
+  workspace { budgets { period limitUsd spentUsd hard agent { name } } }
+  usage(from: $from, to: $to, groupBy: [MODEL, DAY]) { start model requests usage { totalTokens costUsd savedUsd } }
 }
 `,
     headers,

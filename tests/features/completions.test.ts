@@ -139,7 +139,9 @@ test('fails with the partial text when it is to fail rather than begin again', a
 test('is an error of the mutation when no model answers', async () => {
   models.reply(httpError(401, { message: 'bad key' }), httpError(403, { message: 'not you' }))
 
-  const { errors } = await app.graphql(complete, { input: { prompt: 'Hello?' } }, { token: user.token })
+  // Models of their own: they are not asked again for a while.
+  const input = { prompt: 'Hello?', models: ['first/ill', 'second/ill'] }
+  const { errors } = await app.graphql(complete, { input }, { token: user.token })
 
   expect(errors?.map(({ extensions }) => [extensions.code, extensions.details['kind']])).toEqual([
     ['MODEL_FAILED', 'authentication_failed'],
@@ -186,7 +188,31 @@ test('checks structured answers, has one repaired, and then goes on to the next 
   })
 })
 
+test('answers the same question at temperature 0 from the cache', async () => {
+  models.reply(answer('Four', '.'))
+  const input = { prompt: 'Two and two?', temperature: 0 }
+  const before = models.requests.length
+
+  await app.graphql(complete, { input }, { token: user.token })
+  const { data } = await app.graphql(complete, { input }, { token: user.token })
+
+  expect(data?.['complete']).toMatchObject({
+    text: 'Four.',
+    cached: true,
+    usage: { inputTokens: 0, outputTokens: 0 },
+    attempts: [{ model: 'first/a', outcome: 'cached' }],
+  })
+  expect(models.requests).toHaveLength(before + 1)
+  const fresh = { ...input, cache: { forceRefresh: true } }
+  models.reply(answer('4'))
+  expect((await app.graphql(complete, { input: fresh }, { token: user.token })).data?.['complete']).toMatchObject({
+    text: '4',
+    cached: false,
+  })
+})
+
 test.each([
+  ['a time to keep that is too long', { prompt: 'x', cache: { ttlSeconds: 2_592_001 } }, 'input.cache.ttlSeconds'],
   ['neither prompt nor messages', {}, 'input.prompt'],
   ['an empty prompt', { prompt: '' }, 'input.prompt'],
   ['a prompt that is too long', { prompt: 'x'.repeat(262_145) }, 'input.prompt'],

@@ -1,10 +1,10 @@
 import { z } from 'zod'
 import { withDefault } from '../../lib/input-numbers.ts'
-import { longText, utf8Bytes } from '../../lib/stored-text.ts'
+import { longText, shortText, utf8Bytes } from '../../lib/stored-text.ts'
 import { createModelParameters, type DefinitionChecks } from '../agents/model-parameters.ts'
 
 /** How much conversation may come before the prompt. */
-export const completionLimits = { messages: 200 } as const
+export const completionLimits = { messages: 200, keyCharacters: 200, cacheSeconds: 30 * 24 * 60 * 60 } as const
 
 /** What a caller asks for; `null` and absent mean the same. */
 export type CompletionInput = {
@@ -19,6 +19,16 @@ export type CompletionInput = {
   maxOutputTokens?: number | null | undefined
   outputSchema?: unknown
   onInterrupt?: 'RESTART' | 'ERROR' | null | undefined
+  cache?: CacheControlInput | null | undefined
+  /** Makes it resumable. */
+  key?: string | null | undefined
+}
+
+export type CacheControlInput = {
+  ttlSeconds?: number | null | undefined
+  maxAgeSeconds?: number | null | undefined
+  forceRefresh?: boolean | null | undefined
+  noStore?: boolean | null | undefined
 }
 
 export type CompletionChecks = DefinitionChecks & { maxPromptBytes: number }
@@ -38,6 +48,10 @@ export function createCompletionSchema({ maxPromptBytes, ...checks }: Completion
       temperature: temperature.nullish(),
       maxOutputTokens: maxOutputTokens.nullish(),
       outputSchema: outputSchema.nullish(),
+      cache: cacheControl.nullish(),
+      key: shortText(completionLimits.keyCharacters)
+        .refine((key) => key !== '', 'must not be empty')
+        .nullish(),
       onInterrupt: withDefault(z.enum(['RESTART', 'ERROR']), 'RESTART'),
     })
     .refine(({ prompt, messages }) => typeof prompt === 'string' || messages.length > 0, {
@@ -49,6 +63,19 @@ export function createCompletionSchema({ maxPromptBytes, ...checks }: Completion
       error: `must have, with the prompt, at most ${maxPromptBytes} bytes`,
     })
 }
+
+const seconds = z
+  .int('must be a whole number')
+  .min(0, 'must not be negative')
+  .max(completionLimits.cacheSeconds, `must be at most ${completionLimits.cacheSeconds}`)
+  .nullish()
+
+const cacheControl = z.object({
+  ttlSeconds: seconds,
+  maxAgeSeconds: seconds,
+  forceRefresh: z.boolean().nullish(),
+  noStore: z.boolean().nullish(),
+})
 
 function totalBytes(prompt: string, messages: readonly { content: string }[]): number {
   return messages.reduce((bytes, { content }) => bytes + utf8Bytes(content), utf8Bytes(prompt))

@@ -1,62 +1,78 @@
 import type { AiClient } from '../../ai/ai-client.ts'
 import { AiError } from '../../ai/ai-error.ts'
-import { workspaceScope, type AiEvent, type Answer, type ModelRequest } from '../../ai/model-call.ts'
+import { workspaceScope, type AiEvent, type Answer, type CacheControl, type ModelRequest } from '../../ai/model-call.ts'
+import { BadUserInputError } from '../../lib/errors.ts'
 import type { NewId } from '../../lib/ids.ts'
 import { interruptible } from '../../lib/interruptible.ts'
 import { parseInput } from '../../lib/parse-input.ts'
-import { toStorable } from '../../lib/stored-text.ts'
 import type { z } from 'zod'
-import type { Prisma } from '../../generated/prisma/client.ts'
 import type { Clock } from '../../lib/clock.ts'
 import type { Database } from '../../platform/database/database.ts'
 import type { Viewer } from '../accounts/viewer.ts'
 import { recordCalls, recordedCall } from '../usage/ledger.ts'
 import type { WorkspaceAccess } from '../workspaces/access.ts'
+import { completionCursor } from './completion-cursor.ts'
+import { columnsOf } from './completion-end.ts'
 import { createCompletionSchema, type CompletionChecks, type CompletionInput } from './completion-input.ts'
+import { completionOf, failureOf, type Completion, type CompletionItem } from './completion-items.ts'
+import type { KeyedCompletions } from './keyed-completions.ts'
 
-/** One prompt, one answer, without an agent or a queue: streamed from this process, and aborted when the caller leaves. */
+/**
+ * One prompt, one answer, without an agent or a queue: streamed from this process, and aborted when the caller leaves. With a key it is kept,
+ * goes on for a while without the caller, and can be gone on with: see KeyedCompletions.
+ */
 export interface Completions {
   /**
-   * Streams the answer. The models' failures are the last item, not an exception; `return()` aborts the model call. What was asked
-   * upstream is in the ledger before the last item is given.
+   * Streams the answer. The models' failures are the last item, not an exception. What was asked upstream is in the ledger before the last item
+   * is given. `return()` aborts the model call; one with a key only when nobody has listened for 30 s. `after` is the cursor of the last delta that
+   * the caller has of a completion with a key.
    *
-   * The first step throws BadUserInputError, NotFoundError or ForbiddenError (a VIEWER).
+   * The first step throws BadUserInputError, NotFoundError, ForbiddenError (a VIEWER), and with a key ConflictError and ServerBusyError; a later one
+   * of a completion with a key ServiceUnavailableError, when this server stops.
    */
-  stream(viewer: Viewer, input: CompletionInput): AsyncGenerator<CompletionItem, void, undefined>
-  /** The whole answer. Throws what `stream` throws, and AppError MODEL_FAILED; aborting the signal aborts the model call. */
+  stream(viewer: Viewer, input: CompletionInput, after?: string | null): AsyncGenerator<CompletionItem, void, undefined>
+  /** The whole answer. Throws what `stream` throws, and MODEL_FAILED, RATE_LIMITED or BUDGET_EXCEEDED; aborting the signal is leaving. */
   complete(viewer: Viewer, input: CompletionInput, signal: AbortSignal): Promise<Completion>
+  /**
+   * The answer of the completion with this key, once it is there; null while it runs, and for a key that was not used. Throws what `complete`
+   * threw or would have thrown when it has failed, and NotFoundError for the workspace (default: the personal one).
+   */
+  byKey(viewer: Viewer, key: string, workspaceId: string | null): Promise<Completion | null>
 }
-
-export type Completion = { id: string; answer: Answer }
-
-export type CompletionItem =
-  | { type: 'started'; completionId: string; model: string }
-  | { type: 'delta'; completionId: string; segment: number; offset: number; text: string }
-  | { type: 'reset'; model: string; reason: string }
-  | { type: 'finished'; completion: Completion }
-  | { type: 'failed'; error: AiError }
 
 export type CompletionsDeps = CompletionChecks & {
   db: Database
   ai: AiClient
+  keyed: KeyedCompletions
   access: WorkspaceAccess
   clock: Clock
   newId: NewId
 }
 
 /** One completion under way. */
-type Call = { id: string; workspaceId: string; userId: string; request: ModelRequest; startedAt: Date }
+type Call = {
+  id: string
+  workspaceId: string
+  userId: string
+  key: string | null
+  request: ModelRequest
+  startedAt: Date
+}
 type Outcome = { status: 'SUCCEEDED'; answer: Answer } | { status: 'FAILED' | 'CANCELLED'; error: AiError }
+type Asked = { viewer: Viewer; input: CompletionInput; after: string | null }
 
 export function createCompletions(deps: CompletionsDeps): Completions {
-  const { db, ai, access, clock, newId } = deps
+  const { db, ai, keyed, access, clock, newId } = deps
   const schema = createCompletionSchema(deps)
 
-  async function begin(viewer: Viewer, rawInput: CompletionInput): Promise<Call> {
+  async function begin({ viewer, input: rawInput, after }: Asked): Promise<Call> {
     const input = parseInput(schema, rawInput)
+    const key = input.key ?? null
+    if (after !== null && key === null)
+      throw new BadUserInputError('after', 'after: only a completion with a key can be gone on with')
     const workspaceId = input.workspaceId ?? (await access.personalWorkspaceId(viewer))
     await access.require(viewer, workspaceId, 'MEMBER')
-    return { id: newId(), workspaceId, userId: viewer.userId, request: toRequest(input), startedAt: clock.now() }
+    return { id: newId(), workspaceId, userId: viewer.userId, key, request: toRequest(input), startedAt: clock.now() }
   }
 
   async function record(call: Call, outcome: Outcome): Promise<void> {
@@ -71,8 +87,7 @@ export function createCompletions(deps: CompletionsDeps): Completions {
     })
   }
 
-  async function* run(viewer: Viewer, input: CompletionInput, signal: AbortSignal): AsyncGenerator<CompletionItem> {
-    const call = await begin(viewer, input)
+  async function* runLive(call: Call, signal: AbortSignal): AsyncGenerator<CompletionItem, void, undefined> {
     const scopes = [workspaceScope(call.workspaceId)]
     const events = ai.stream(call.request, { signal, scopes })[Symbol.asyncIterator]()
     const describe = createDescriber(call.id)
@@ -89,7 +104,7 @@ export function createCompletions(deps: CompletionsDeps): Completions {
       if (!(error instanceof AiError)) throw error
       isOver = true
       await record(call, { status: signal.aborted ? 'CANCELLED' : 'FAILED', error })
-      yield { type: 'failed', error }
+      yield { type: 'failed', failure: failureOf(error) }
     } finally {
       // The reader left between two items: the call is aborted by now, and what it has cost is still to be written.
       if (!isOver) await recordAborted(call, events)
@@ -107,19 +122,44 @@ export function createCompletions(deps: CompletionsDeps): Completions {
     }
   }
 
+  async function* run(asked: Asked, signal: AbortSignal): AsyncGenerator<CompletionItem, void, undefined> {
+    const call = await begin(asked)
+    if (call.key === null) {
+      yield* runLive(call, signal)
+      return
+    }
+    const { workspaceId, userId, key, request } = call
+    const items = await keyed.open({ workspaceId, userId, key, request, after: asked.after })
+    const leave = (): void => void items.return()
+    signal.addEventListener('abort', leave, { once: true })
+    try {
+      if (!signal.aborted) yield* items
+    } finally {
+      signal.removeEventListener('abort', leave)
+      await items.return()
+    }
+  }
+
   return {
-    stream(viewer, input) {
+    stream(viewer, input, after = null) {
       return interruptible(
-        (signal) => run(viewer, input, signal),
+        (signal) => run({ viewer, input, after }, signal),
         async () => undefined,
       )
     },
     async complete(viewer, input, signal) {
-      for await (const item of run(viewer, input, signal)) {
+      for await (const item of run({ viewer, input, after: null }, signal)) {
         if (item.type === 'finished') return item.completion
-        if (item.type === 'failed') throw item.error
+        if (item.type === 'failed') throw item.failure.error
       }
+      signal.throwIfAborted()
       throw new Error('a completion ended without an answer or an error')
+    },
+    async byKey(viewer, key, workspaceId) {
+      const rows = await keyed.find(await access.readableWorkspaceId(viewer, workspaceId), key)
+      if (rows === null || rows.end === null) return null
+      if ('failure' in rows.end) throw rows.end.failure.error
+      return rows.end.completion
     },
   }
 }
@@ -133,13 +173,20 @@ function createDescriber(completionId: string): (event: AiEvent) => CompletionIt
         segment += 1
         offset = 0
         return event.reason === null
-          ? { type: 'started', completionId, model: event.model }
+          ? { type: 'started', completionId, model: event.model, cached: event.cached }
           : { type: 'reset', model: event.model, reason: event.reason }
-      case 'delta':
+      case 'delta': {
+        const from = offset
         offset += event.text.length
-        return { type: 'delta', completionId, segment, offset: offset - event.text.length, text: event.text }
+        return {
+          type: 'delta',
+          cursor: completionCursor(completionId, { segment, offset }),
+          offset: from,
+          text: event.text,
+        }
+      }
       case 'finished':
-        return { type: 'finished', completion: { id: completionId, answer: event.answer } }
+        return { type: 'finished', completion: completionOf(completionId, event.answer) }
     }
   }
 }
@@ -154,25 +201,35 @@ function toRequest(input: z.output<ReturnType<typeof createCompletionSchema>>): 
     maxOutputTokens: input.maxOutputTokens ?? null,
     outputSchema: input.outputSchema ?? null,
     onInterrupt: input.onInterrupt,
+    ...(input.cache == null ? {} : { cache: toCacheControl(input.cache) }),
   }
 }
 
 const modelRoles = { SYSTEM: 'system', USER: 'user', ASSISTANT: 'assistant' } as const
 
+function toCacheControl(input: NonNullable<CompletionInput['cache']>): CacheControl {
+  const ms = (seconds: number | null | undefined): number | null => (seconds == null ? null : seconds * 1_000)
+  return {
+    ttlMs: ms(input.ttlSeconds),
+    maxAgeMs: ms(input.maxAgeSeconds),
+    forceRefresh: input.forceRefresh ?? false,
+    noStore: input.noStore ?? false,
+  }
+}
+
 // The text is not kept: without a key nobody can ask for it again.
-function completionRow(call: Call, outcome: Outcome, finishedAt: Date): Prisma.CompletionUncheckedCreateInput {
-  const row = {
-    id: call.id,
-    workspaceId: call.workspaceId,
-    userId: call.userId,
-    status: outcome.status,
-    createdAt: call.startedAt,
-    finishedAt,
-  }
-  if (outcome.status !== 'SUCCEEDED') {
-    return { ...row, errorCode: outcome.error.kind.toUpperCase(), errorMessage: toStorable(outcome.error.message) }
-  }
-  const { model, finishReason, latencyMs, timeToFirstTokenMs } = outcome.answer
-  // The provider's own word.
-  return { ...row, model, finishReason: toStorable(finishReason), latencyMs, timeToFirstTokenMs }
+function completionRow(call: Call, outcome: Outcome, finishedAt: Date) {
+  const { id, workspaceId, userId, startedAt: createdAt } = call
+  const { json: _json, ...columns } =
+    outcome.status === 'SUCCEEDED'
+      ? columnsOf(outcome)
+      : {
+          json: null,
+          ...columnsOf({
+            status: outcome.status,
+            code: outcome.error.kind.toUpperCase(),
+            message: outcome.error.message,
+          }),
+        }
+  return { id, workspaceId, userId, createdAt, finishedAt, ...columns }
 }

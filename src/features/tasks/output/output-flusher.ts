@@ -37,6 +37,8 @@ export interface OutputFlusher {
 
 export type OutputFlusherDeps = {
   db: Database
+  /** Where the text goes: the rows of tasks, by default. */
+  write?: typeof writeOutput
   publisher: Pick<TaskPublisher, 'publishOutput'>
   logger: Logger
   /** In [0, 1). */
@@ -51,7 +53,13 @@ const retryBackoff = { initialDelayMs: 50, maxDelayMs: 1_000 }
 
 type Flush = ReadonlyMap<OutputWrite, OutputRun>
 
-export function createOutputFlusher({ db, publisher, logger, random }: OutputFlusherDeps): OutputFlusher {
+export function createOutputFlusher({
+  db,
+  write: store = writeOutput,
+  publisher,
+  logger,
+  random,
+}: OutputFlusherDeps): OutputFlusher {
   /** Runs with text to write, in the order in which their turns come. */
   const waiting = new Set<OutputRun>()
   const closing = new AbortController()
@@ -90,7 +98,7 @@ export function createOutputFlusher({ db, publisher, logger, random }: OutputFlu
   async function write(flush: Flush): Promise<void> {
     let accepted: ReadonlySet<OutputWrite>
     try {
-      accepted = await writeOutput(db, [...flush.keys()])
+      accepted = await store(db, [...flush.keys()])
     } catch (error) {
       putBack(flush, error)
       return

@@ -70,13 +70,13 @@ export async function writeOutput(db: Database, writes: readonly OutputWrite[]):
   return new Set(writes.filter((_write, index) => accepted.has(index + 1)))
 }
 
-type Chunk = { position: number; offset: number; text: string }
+export type Chunk = { position: number; offset: number; text: string }
 
 /**
  * Splits text into chunks, never inside a surrogate pair. From the same offset the same text is always split in the same places, so what
  * is written twice covers the same rows.
  */
-function splitText({ offset, text }: OutputWrite, index: number): Chunk[] {
+export function splitText({ offset, text }: OutputWrite, index: number): Chunk[] {
   const chunks: Chunk[] = []
   for (let start = 0; start < text.length;) {
     const end = Math.min(start + maxChunkUnits, text.length)

@@ -10,7 +10,7 @@ const schedules = 40
 const rounds = 12
 
 describe.skipIf(programs === null)('schedules', () => {
-  test('each due time has one task, though processes are killed while they fire', async () => {
+  test('each due time has one task, though processes are killed while they fire', { timeout: 300_000 }, async () => {
     if (programs === null) throw new Error('the suite is skipped without its programs')
     await using cluster = await startCluster(programs, { apis: 1, workers: 3 })
     const [api] = cluster.apis

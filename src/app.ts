@@ -34,6 +34,7 @@ import { createReconciler, type Reconciler } from './features/tasks/engine/recon
 import { createStepBatcher } from './features/tasks/engine/step-batcher.ts'
 import { createTaskPublisher, type TaskPublisher } from './features/tasks/streams/task-publisher.ts'
 import { createTaskStreams } from './features/tasks/streams/task-stream.ts'
+import { createTaskGraphs } from './features/tasks/task-graphs.ts'
 import { createTasks } from './features/tasks/tasks.ts'
 import { createTransitions, type Transitions } from './features/tasks/engine/transitions.ts'
 import { startWorker, type Worker } from './features/tasks/engine/worker.ts'
@@ -373,6 +374,7 @@ async function createServices(basics: Basics, platform: Platform, engine: TaskEn
         await engine.reconciler.reconcile()
       },
     }),
+    taskGraphs: createTaskGraphs({ ...engine, db, access, newId, maxPromptBytes }),
     tasks: createTasks({ ...engine, db, events, access, clock, newId, logger, maxPromptBytes }),
     schedules: createSchedules({
       db,

@@ -9,6 +9,7 @@ import type { Completions } from '../features/completions/completions.ts'
 import type { ProcessRegistry } from '../features/operations/process-registry.ts'
 import type { Schedules } from '../features/schedules/schedules.ts'
 import type { TaskStreams } from '../features/tasks/streams/task-stream.ts'
+import type { TaskGraphs } from '../features/tasks/task-graphs.ts'
 import type { Tasks } from '../features/tasks/tasks.ts'
 import type { WorkspaceFeeds } from '../features/tasks/streams/workspace-feed.ts'
 import type { UsageReports } from '../features/usage/usage-report.ts'
@@ -37,6 +38,7 @@ export interface Services {
   agents: Agents
   tasks: Tasks
   schedules: Schedules
+  taskGraphs: TaskGraphs
   taskStreams: TaskStreams
   workspaceFeeds: WorkspaceFeeds
   completions: Completions

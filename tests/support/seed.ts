@@ -45,6 +45,10 @@ export function makeNewTask(agent: Agent, overrides: Partial<NewTask> = {}): New
     timeoutMs: null,
     idempotencyKey: null,
     idempotencyHash: null,
+    dependsOn: [],
+    onDependencyFailure: 'SKIP',
+    scheduleId: null,
+    scheduledFor: null,
     ...overrides,
   }
 }

@@ -72,8 +72,8 @@ const SchedulePayload = builder.objectRef<{ schedule: Schedule }>('SchedulePaylo
 type TaskArgument = typeof CreateTaskInput.$inferInput
 
 /** Ids of rows in the place of global ids. */
-function rowIds({ agentId, ...rest }: TaskArgument) {
-  return { ...rest, agentId: agentId.id }
+function rowIds({ agentId, dependsOn, ...rest }: TaskArgument) {
+  return { ...rest, agentId: agentId.id, dependsOn: dependsOn?.map(({ id }) => id) }
 }
 
 builder.mutationFields((t) => ({

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { DependencyFailurePolicy } from '../../generated/prisma/enums.ts'
 import { integerIn } from '../../lib/input-numbers.ts'
 import { jsonValue, longText, nameText, shortText } from '../../lib/stored-text.ts'
 import { agentLimits } from '../agents/agent-limits.ts'
@@ -10,6 +11,9 @@ export const taskLimits = {
   priority: { min: -100, max: 100 },
   idempotencyKeyLength: 200,
   reasonLength: 500,
+  dependencies: 100,
+  nodes: 1_000,
+  keyLength: 100,
 } as const
 
 /** What a caller says of a new task; `null` and absent mean the same. */
@@ -24,9 +28,38 @@ export type CreateTaskInput = {
   maxAttempts?: number | null | undefined
   timeoutMs?: number | null | undefined
   idempotencyKey?: string | null | undefined
+  /** Ids of rows of tasks that have to end first; what comes twice counts once. */
+  dependsOn?: readonly string[] | null | undefined
+  onDependencyFailure?: DependencyFailurePolicy | null | undefined
 }
 
-export function createTaskSchema({ maxPromptBytes }: { maxPromptBytes: number }) {
+/** A task of a graph. It names those that it depends on by their keys. */
+export type TaskNodeInput = Omit<CreateTaskInput, 'idempotencyKey'> & { key: string }
+
+export type CreateTaskGraphInput = { tasks: readonly TaskNodeInput[]; idempotencyKey?: string | null | undefined }
+
+type TextLimits = { maxPromptBytes: number }
+
+export function createTaskSchema(limits: TextLimits) {
+  return taskSchema(limits).extend({ idempotencyKey })
+}
+
+export function createTaskGraphSchema(limits: TextLimits) {
+  const key = shortText(taskLimits.keyLength).refine((text) => text !== '', 'must not be empty')
+  return z.object({
+    tasks: z
+      .array(taskSchema(limits).extend({ key }))
+      .min(1, 'must have at least one task')
+      .max(taskLimits.nodes, `must have at most ${taskLimits.nodes} tasks`),
+    idempotencyKey,
+  })
+}
+
+const idempotencyKey = shortText(taskLimits.idempotencyKeyLength)
+  .refine((key) => key !== '', 'must not be empty')
+  .nullish()
+
+function taskSchema({ maxPromptBytes }: TextLimits) {
   return z.object({
     agentId: z.string(),
     prompt: longText(maxPromptBytes),
@@ -36,9 +69,12 @@ export function createTaskSchema({ maxPromptBytes }: { maxPromptBytes: number })
     runAt: z.date().nullish(),
     maxAttempts: integerIn(agentLimits.maxAttempts).nullish(),
     timeoutMs: integerIn(agentLimits.timeoutMs).nullish(),
-    idempotencyKey: shortText(taskLimits.idempotencyKeyLength)
-      .refine((key) => key !== '', 'must not be empty')
+    dependsOn: z
+      .array(z.string())
+      .max(taskLimits.dependencies, `must name at most ${taskLimits.dependencies} tasks`)
+      .transform((names) => [...new Set(names)])
       .nullish(),
+    onDependencyFailure: z.enum(DependencyFailurePolicy).nullish(),
   })
 }
 

@@ -6,6 +6,7 @@ import { requireViewer } from '../accounts/viewer.ts'
 import { AgentRef } from '../agents/agent.graphql.ts'
 import { feedHeadsFirst } from '../workspaces/feed-order.graphql.ts'
 import { WorkspaceRef } from '../workspaces/workspace.graphql.ts'
+import { TaskConnection } from './task-connection.graphql.ts'
 import { maxSearchLength, parseTaskFilter, type TaskFilterInput } from './task-filter.ts'
 import { TaskRef, TaskStatusRef } from './task.graphql.ts'
 
@@ -21,8 +22,6 @@ const TaskFilter = builder.inputType('TaskFilter', {
     }),
   }),
 })
-
-const TaskConnection = builder.connectionObject({ type: TaskRef, name: 'TaskConnection' })
 
 type GivenFilter = Omit<TaskFilterInput, 'agentId'> & { agentId?: { id: string } | null | undefined }
 type TaskPageSource = {

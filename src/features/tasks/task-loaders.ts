@@ -1,9 +1,10 @@
 import type { Task } from '../../generated/prisma/client.ts'
 import { batchLoader, batchLoadersBy, type BatchLoader } from '../../lib/batch-loader.ts'
-import type { Page } from '../../lib/keyset-page.ts'
+import type { Page, PageRequest } from '../../lib/keyset-page.ts'
 import type { Database } from '../../platform/database/database.ts'
 import type { AttemptKey, Usage, UsageTotals } from '../usage/usage.ts'
 import type { TaskEventRecord } from './streams/task-messages.ts'
+import { readDependencies, readDependentPages } from './task-dependencies.ts'
 import { readTaskPages, type TaskPageOptions } from './task-pages.ts'
 import { readAgentLoads, readOutputs, readTaskEvents, type AgentLoad, type EventRange } from './task-queries.ts'
 
@@ -17,6 +18,10 @@ export interface TaskLoaders {
   /** By the owner that the options name. */
   taskPages(options: TaskPageOptions): BatchLoader<string, Page<Task>>
   /** By task. */
+  taskDependencies: BatchLoader<string, Task[]>
+  /** By task. */
+  taskDependents(request: PageRequest): BatchLoader<string, Page<Task>>
+  /** By task. */
   taskEvents(range: EventRange): BatchLoader<string, TaskEventRecord[]>
 }
 
@@ -27,6 +32,8 @@ export function createTaskLoaders({ db, usage }: { db: Database; usage: Usage })
     taskOutput: batchLoader((ids) => readOutputs(db, ids)),
     agentLoad: batchLoader((ids) => readAgentLoads(db, ids)),
     taskPages: batchLoadersBy((ids, options) => readTaskPages(db, ids, options)),
+    taskDependencies: batchLoader((ids) => readDependencies(db, ids)),
+    taskDependents: batchLoadersBy((ids, request) => readDependentPages(db, ids, request)),
     taskEvents: batchLoadersBy((ids, range) => readTaskEvents(db, ids, range)),
   }
 }

@@ -39,9 +39,10 @@ const allStatuses: readonly TaskStatus[] = [
 ]
 
 // All of a Task, so that its type's resolvers need nothing more; the hash concerns nobody.
-const columns = `
+export const taskColumns = `
   t.id, t.workspace_id AS "workspaceId", t.agent_id AS "agentId", t.created_by_id AS "createdById", t.name, t.priority, t.status,
-  t.reason, t.version, t.on_dependency_failure AS "onDependencyFailure", t.unmet_dependencies AS "unmetDependencies",
+  t.reason, t.version, t.on_dependency_failure AS "onDependencyFailure",
+  t.dependency_count AS "dependencyCount", t.unmet_dependencies AS "unmetDependencies",
   t.run_at AS "runAt", t.timeout_ms AS "timeoutMs", t.max_attempts AS "maxAttempts", t.attempt, t.attempts_used AS "attemptsUsed",
   t.lease_token AS "leaseToken", t.lease_expires_at AS "leaseExpiresAt", t.lease_process_id AS "leaseProcessId",
   t.cancel_requested_at AS "cancelRequestedAt", t.cancel_reason AS "cancelReason", t.error_code AS "errorCode",
@@ -83,7 +84,7 @@ function pageQuery(ids: readonly string[], { owner, filter, request }: TaskPageO
   const byStatus = owner === 'agent' || filter.agentId !== null || filter.statuses !== null
   if (byStatus) add('status', 't.status = wanted.status')
   const search = `
-    SELECT ${columns} FROM task t WHERE ${conditions.join(' AND ')}
+    SELECT ${taskColumns} FROM task t WHERE ${conditions.join(' AND ')}
      ORDER BY t.created_at ${direction}, t.id ${direction} LIMIT $2`
   const page = byStatus
     ? `SELECT lane.* FROM unnest(${parameter(filter.statuses ?? allStatuses)}::task_status[]) AS wanted (status),

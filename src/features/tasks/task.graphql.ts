@@ -20,6 +20,15 @@ export const TaskStatusRef = builder.enumType('TaskStatus', {
   } as const,
 })
 
+export const DependencyFailurePolicyRef = builder.enumType('DependencyFailurePolicy', {
+  description: 'What becomes of a task when one that it depends on fails, is cancelled or is skipped.',
+  values: {
+    SKIP: { description: 'It is skipped at once.' },
+    CANCEL: { description: 'It is cancelled at once.' },
+    RUN: { description: 'It runs when all of them have ended, and is told which have not succeeded.' },
+  } as const,
+})
+
 const AttemptStatusRef = builder.enumType('AttemptStatus', {
   description: 'How one attempt went.',
   values: {
@@ -114,6 +123,10 @@ export const TaskRef = builder.prismaObject('Task', {
       },
     }),
     version: t.exposeInt('version', { description: 'Rises by one with every change of its status.' }),
+    onDependencyFailure: t.expose('onDependencyFailure', {
+      type: DependencyFailurePolicyRef,
+      description: 'What becomes of it when a task that it depends on does not succeed.',
+    }),
     runAt: t.expose('runAt', { type: 'DateTime', nullable: true, description: 'Not before this time.' }),
     timeoutMs: t.exposeInt('timeoutMs', { description: 'How long one attempt may take, in milliseconds.' }),
     maxAttempts: t.exposeInt('maxAttempts', { description: 'How often it is tried in all.' }),

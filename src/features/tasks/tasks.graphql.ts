@@ -6,7 +6,7 @@ import { AgentRef } from '../agents/agent.graphql.ts'
 import { workspacesOf } from '../workspaces/visible-workspaces.ts'
 import { taskLimits } from './new-task.ts'
 import type { TaskRow } from './streams/task-messages.ts'
-import { TaskRef } from './task.graphql.ts'
+import { DependencyFailurePolicyRef, TaskRef } from './task.graphql.ts'
 
 builder.queryField('task', (t) =>
   t.prismaField({
@@ -39,6 +39,14 @@ export const CreateTaskInput = builder.inputType('CreateTaskInput', {
     }),
     priority: t.int({ description: `${priority.min} to ${priority.max}, higher first; default 0.` }),
     runAt: t.field({ type: 'DateTime', description: 'Not before this time; default: at once.' }),
+    dependsOn: t.globalIDList({
+      for: TaskRef,
+      description: `Tasks of the same workspace that have to end first, at most ${taskLimits.dependencies}; one that has ended counts at once.`,
+    }),
+    onDependencyFailure: t.field({
+      type: DependencyFailurePolicyRef,
+      description: 'What becomes of it when one of them does not succeed; default: SKIP.',
+    }),
     maxAttempts: t.int({
       description: `How often it is tried in all, 1 to ${agentLimits.maxAttempts.max}; default: the agent’s.`,
     }),
@@ -76,9 +84,10 @@ builder.mutationFields((t) => ({
     type: TaskPayload,
     description: 'Submits a task. When the answer comes it is stored, and it will run.',
     args: { input: t.arg({ type: CreateTaskInput, required: true, description: 'What is to be done.' }) },
-    resolve: async (_root, { input }, { viewer, services }) => ({
-      task: await services.tasks.create(requireViewer(viewer), { ...input, agentId: input.agentId.id }),
-    }),
+    resolve: async (_root, { input }, { viewer, services }) => {
+      const rowIds = { agentId: input.agentId.id, dependsOn: input.dependsOn?.map(({ id }) => id) }
+      return { task: await services.tasks.create(requireViewer(viewer), { ...input, ...rowIds }) }
+    },
   }),
   cancelTask: t.field({
     type: TaskPayload,

@@ -1,7 +1,5 @@
-import { createHash } from 'node:crypto'
 import type { Task } from '../../generated/prisma/client.ts'
 import type { Clock } from '../../lib/clock.ts'
-import { canonicalJson } from '../../lib/canonical-json.ts'
 import { ConflictError, NotFoundError } from '../../lib/errors.ts'
 import type { NewId } from '../../lib/ids.ts'
 import { parseInput } from '../../lib/parse-input.ts'
@@ -15,6 +13,7 @@ import type { WorkspaceAccess } from '../workspaces/access.ts'
 import { workspacesOf } from '../workspaces/visible-workspaces.ts'
 import type { Announcer } from './engine/announcer.ts'
 import { cancelTopic, type CancelMessage } from './engine/cancel-message.ts'
+import { hexOf, keyReusedError, requestHash } from './idempotency.ts'
 import { cancelSchema, createTaskSchema, type CreateTaskInput } from './new-task.ts'
 import { terminalStatuses, type TaskRow } from './streams/task-messages.ts'
 import type { NewTask, Transitions } from './engine/transitions.ts'
@@ -25,8 +24,8 @@ export interface Tasks {
    * Submits a task; when this resolves it is a row, and it will run. The same `idempotencyKey` with the same input returns the task that
    * is there.
    *
-   * Throws BadUserInputError, NotFoundError (no such agent of yours), ForbiddenError (a VIEWER), ConflictError (an archived agent; a key
-   * that was used for something else).
+   * Throws BadUserInputError, NotFoundError (no such agent of yours, no such dependency in its workspace), ForbiddenError (a VIEWER),
+   * ConflictError (an archived agent; a key that was used for something else).
    */
   create(viewer: Viewer, input: CreateTaskInput): Promise<TaskRow>
   /**
@@ -77,16 +76,18 @@ export function createTasks(deps: TasksDeps): Tasks {
     return agent.workspaceId
   }
 
-  async function findByKey(task: NewTask): Promise<Task> {
-    const { workspaceId, idempotencyKey } = task
-    const existing =
-      idempotencyKey === null
-        ? null
-        : await db.prisma.task.findUnique({ where: { workspaceId_idempotencyKey: { workspaceId, idempotencyKey } } })
-    if (existing === null) throw archivedError()
-    const isSame = Buffer.from(existing.idempotencyHash ?? []).toString('hex') === task.idempotencyHash
-    if (!isSame) throw keyReusedError()
-    return existing
+  /** The task that is there in the place of one that could not be created; throws why there is none. */
+  async function findInstead(task: NewTask): Promise<Task> {
+    const { id, workspaceId, idempotencyKey } = task
+    const sameKey = idempotencyKey === null ? [] : [{ workspaceId, idempotencyKey }]
+    const existing = await db.prisma.task.findFirst({ where: { OR: [{ id }, ...sameKey] } })
+    if (existing !== null) {
+      // By its own id: the database has created it, but the answer was lost.
+      if (existing.id !== id && hexOf(existing.idempotencyHash) !== task.idempotencyHash) throw keyReusedError()
+      return existing
+    }
+    await assertDependenciesExist(db, task)
+    throw archivedError()
   }
 
   async function tellWorkers(message: CancelMessage): Promise<void> {
@@ -123,11 +124,16 @@ export function createTasks(deps: TasksDeps): Tasks {
         timeoutMs: input.timeoutMs ?? null,
         idempotencyKey,
         idempotencyHash: idempotencyKey === null ? null : requestHash(input),
+        dependsOn: input.dependsOn ?? [],
+        onDependencyFailure: input.onDependencyFailure ?? 'SKIP',
+        scheduleId: null,
+        scheduledFor: null,
       }
-      const [created] = await transitions.create([task])
-      if (created === undefined) return findByKey(task)
-      await announcer.announce([created])
-      return created.task
+      const created = await transitions.create([task])
+      const last = created.at(-1)
+      if (last === undefined) return findInstead(task)
+      await announcer.announce(created)
+      return last.task
     },
 
     async cancel(viewer, rawInput, origin = unknownOrigin) {
@@ -163,8 +169,12 @@ async function findTask(db: Database, id: string): Promise<Task> {
   return db.prisma.task.findUniqueOrThrow({ where: { id } })
 }
 
-function requestHash(input: object): string {
-  return createHash('sha256').update(canonicalJson(input)).digest('hex')
+async function assertDependenciesExist(db: Database, { workspaceId, dependsOn }: NewTask): Promise<void> {
+  const where = { id: { in: [...dependsOn] }, workspaceId }
+  const found = new Set((await db.prisma.task.findMany({ where, select: { id: true } })).map(({ id }) => id))
+  const missing = dependsOn.findIndex((id) => !found.has(id))
+  if (missing === -1) return
+  throw new NotFoundError('task in the workspace of the agent', { details: { field: `input.dependsOn.${missing}` } })
 }
 
 /** The same for one that does not exist and for one that is not the viewer's. */
@@ -174,11 +184,4 @@ function unknownAgentError(): NotFoundError {
 
 function archivedError(): ConflictError {
   return new ConflictError('The agent is archived and takes no more tasks.', { details: { field: 'input.agentId' } })
-}
-
-function keyReusedError(): ConflictError {
-  return new ConflictError('The idempotency key was used for another task.', {
-    details: { field: 'input.idempotencyKey' },
-    suggestions: ['Use a new key for a new task, or send exactly what was sent with this key before.'],
-  })
 }

@@ -74,6 +74,13 @@ const writes: Case[] = [
     variables: ({ agent }) => ({ input: { agentId: agent, prompt: '-', runAt: '2100-01-01T00:00:00.000Z' } }),
   },
   {
+    name: 'createTaskGraph',
+    document: mutation('createTaskGraph', 'CreateTaskGraphInput', 'tasks { prompt }'),
+    variables: ({ agent }) => ({
+      input: { tasks: [{ key: 'a', agentId: agent, prompt: '-', runAt: '2100-01-01T00:00:00.000Z' }] },
+    }),
+  },
+  {
     name: 'cancelTask',
     document: mutation('cancelTask', 'CancelTaskInput', 'task { status }'),
     variables: ({ task: id }) => ({ input: { id } }),

@@ -15,6 +15,7 @@ export function makeTask(overrides: Partial<TaskRow> = {}): TaskRow {
     reason: null,
     version: 1,
     onDependencyFailure: 'SKIP',
+    dependencyCount: 0,
     unmetDependencies: 0,
     runAt: null,
     timeoutMs: 60_000,

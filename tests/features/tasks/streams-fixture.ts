@@ -64,7 +64,8 @@ export async function createTaskFixture(db: Database, publisher = nothingPublish
       const owner = { id, workspaceId, agentId: ofAgentId, createdById: userId }
       const text = { name: null, prompt: 'Say something.', input: null, priority: 0, runAt: null }
       const limits = { maxAttempts: null, timeoutMs: null, idempotencyKey: null, idempotencyHash: null }
-      await publisher.publish(await transitions.create([{ ...owner, ...text, ...limits }]))
+      const links = { dependsOn: [], onDependencyFailure: 'SKIP', scheduleId: null, scheduledFor: null } as const
+      await publisher.publish(await transitions.create([{ ...owner, ...text, ...limits, ...links }]))
       return id
     },
     async claim(ofAgentId = agentId) {

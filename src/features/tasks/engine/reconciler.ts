@@ -2,6 +2,7 @@ import type { Clock } from '../../../lib/clock.ts'
 import type { Dispatch } from '../../../platform/dispatch/dispatch.ts'
 import type { Logger } from '../../../platform/logger.ts'
 import type { Announcer } from './announcer.ts'
+import { createOverdueDependents } from './overdue-dependents.ts'
 import type { Transitions } from './transitions.ts'
 
 /** Repairs what crashes and lost messages leave behind, and queues what is due. Any number of processes may run one. */
@@ -34,6 +35,7 @@ const maxHintsPerRound = 1_000
 
 export function createReconciler(deps: ReconcilerDeps): Reconciler {
   const { transitions, announcer, dispatch, clock, logger } = deps
+  const dependents = createOverdueDependents({ transitions, announcer })
   let interval: NodeJS.Timeout | null = null
   let timer: NodeJS.Timeout | null = null
   let dueAtMs = Infinity
@@ -41,7 +43,7 @@ export function createReconciler(deps: ReconcilerDeps): Reconciler {
   let looking: Promise<void> | null = null
   let isAskedAgain = false
   let isLookAsked = false
-  let areHintsDue = false
+  let isBeatDue = false
   let stopped = false
 
   async function repair(): Promise<void> {
@@ -50,8 +52,13 @@ export function createReconciler(deps: ReconcilerDeps): Reconciler {
       await announcer.announce(repaired)
       if (repaired.length < tasksPerPass) break
     }
-    if (!areHintsDue) return
-    areHintsDue = false
+    if (!isBeatDue) return
+    isBeatDue = false
+    await dependents.tell()
+    await hintAll()
+  }
+
+  async function hintAll(): Promise<void> {
     const workspaceIds = await transitions.workspacesWithWork(maxHintsPerRound)
     const hints = await Promise.allSettled(workspaceIds.map((workspaceId) => dispatch.hint(workspaceId)))
     const lost = hints.find((hint) => hint.status === 'rejected')
@@ -107,7 +114,7 @@ export function createReconciler(deps: ReconcilerDeps): Reconciler {
   }
 
   function reconcileAll(): void {
-    areHintsDue = true
+    isBeatDue = true
     // A round that takes longer than the interval is not followed by another at once.
     if (round === null) void reconcile()
   }

@@ -1,4 +1,6 @@
 import { storableJson } from '../../../lib/stored-text.ts'
+import type { DependencyFailurePolicy } from '../../../generated/prisma/client.ts'
+import { sqlStateOf } from '../../../platform/database/database-errors.ts'
 import type { Database, Statement, Transaction } from '../../../platform/database/database.ts'
 import { callJson, type RecordedCall } from '../../usage/ledger.ts'
 import { batchCreates } from './create-batch.ts'
@@ -10,7 +12,9 @@ import { parseClaimedRun, parseTransition, type ClaimedRun } from './task-json.t
  * functions (prisma/migrations). Nothing is published here: the caller does that with what it gets back.
  *
  *   from                          to         by
- *   (nothing)                     QUEUED     create; SCHEDULED when runAt is in the future
+ *   (nothing)                     QUEUED     create; SCHEDULED when runAt is in the future; BLOCKED when a dependency has not succeeded
+ *   BLOCKED                       QUEUED     whatever ends the last dependency; SCHEDULED when runAt is in the future
+ *   BLOCKED                       SKIPPED    whatever ends a dependency without success; CANCELLED when the policy is CANCEL
  *   SCHEDULED                     QUEUED     reconcile, when due
  *   QUEUED                        RUNNING    step (claim): a lease, attempt + 1
  *   RUNNING                       SUCCEEDED  step (end), with the lease's token
@@ -21,8 +25,16 @@ import { parseClaimedRun, parseTransition, type ClaimedRun } from './task-json.t
  *   RUNNING                       CANCELLED  step (end), after cancel has asked for it; reconcile, when that takes too long
  */
 export interface Transitions {
-  /** Tasks whose idempotency key is taken, or whose agent is not there or archived, are missing from the answer. */
+  /**
+   * Missing from the answer are tasks whose idempotency key or due time of a schedule is taken, whose agent is not there or archived, that
+   * depend on something that is not in their workspace, and that are there already by their id. A task that depends on one that has ended
+   * without success has two transitions: it is created BLOCKED, and then hears of it.
+   */
   create(tasks: readonly NewTask[]): Promise<TaskTransition[]>
+  /**
+   * Creates tasks that may depend on each other, all or none. Empty when the key is taken. Throws TaskLeftOutError when one cannot be created.
+   */
+  createGraph(tasks: readonly NewTask[], key: NewGraphKey | null): Promise<TaskTransition[]>
   /** Not repeated when the connection breaks: the caller knows what it may ask for again. */
   step(step: Step): Promise<StepResult>
   /** In `tx`, when it is to happen together with something else; that must come first, because the last locks are taken here. */
@@ -31,6 +43,13 @@ export interface Transitions {
   heartbeat(leases: readonly Lease[], leaseMs: number): Promise<{ leaseToken: string; cancelRequested: boolean }[]>
   /** Repairs at most `limit` tasks of each kind. */
   reconcile(options: { cancelGraceMs: number; limit: number }): Promise<TaskTransition[]>
+  /** Tells at most `limit` dependents what no transaction has told them yet, because they were too many or locked. */
+  tellRest(limit: number): Promise<{ transitions: TaskTransition[]; more: boolean }>
+  /**
+   * Looks at blocked tasks, at most `limit` of those after `after` (null: from the first), and tells those that wait for nothing. `next`: where
+   * to go on; null: all have been looked at.
+   */
+  tellOverlooked(after: string | null, limit: number): Promise<{ transitions: TaskTransition[]; next: string | null }>
   /** Ends every lease at once. Only for a process that knows that no other one is alive. */
   expireAllLeases(): Promise<void>
   /** Workspaces that have queued tasks and room for them, those first whose tasks have waited longest: a hint for them may have been lost. */
@@ -54,6 +73,23 @@ export type NewTask = {
   idempotencyKey: string | null
   /** Hexadecimal. */
   idempotencyHash: string | null
+  /** Ids of tasks of the same workspace, each once, in the caller's order. */
+  dependsOn: readonly string[]
+  onDependencyFailure: DependencyFailurePolicy
+  scheduleId: string | null
+  /** The due time of the schedule that it answers. */
+  scheduledFor: Date | null
+}
+
+/** What a graph is found by again; the hash is hexadecimal. */
+export type NewGraphKey = { id: string; workspaceId: string; idempotencyKey: string; idempotencyHash: string }
+
+/** A task of a graph cannot be created, and so none was: its agent was archived meanwhile, or a dependency is not in the workspace. */
+export class TaskLeftOutError extends Error {
+  constructor(options: { cause: unknown }) {
+    super('a task of the graph cannot be created', options)
+    this.name = 'TaskLeftOutError'
+  }
 }
 
 export type Lease = { taskId: string; leaseToken: string }
@@ -98,6 +134,7 @@ export type StepResult = {
 }
 
 const createStatement: Statement = { name: 'task_create', text: 'SELECT task_create($1) AS data' }
+const createGraphStatement: Statement = { name: 'task_create_graph', text: 'SELECT task_create_graph($1, $2) AS data' }
 const stepStatement: Statement = {
   name: 'task_step',
   text: 'SELECT kind, data FROM task_step($1, $2, $3, $4, $5)',
@@ -108,6 +145,11 @@ const heartbeatStatement: Statement = {
   text: 'SELECT lease_token, cancel_requested FROM task_heartbeat($1, $2, $3)',
 }
 const reconcileStatement: Statement = { name: 'task_reconcile', text: 'SELECT task_reconcile($1, $2) AS data' }
+const tellRestStatement: Statement = { name: 'task_tell_rest', text: 'SELECT kind, data FROM task_tell_rest($1)' }
+const tellOverlookedStatement: Statement = {
+  name: 'task_tell_overlooked',
+  text: 'SELECT kind, data FROM task_tell_overlooked($1, $2)',
+}
 const expireStatement: Statement = {
   name: 'task_expire_leases',
   text: `UPDATE task SET lease_expires_at = clock_timestamp() WHERE status = 'RUNNING' AND lease_expires_at > clock_timestamp()`,
@@ -127,13 +169,25 @@ const nextDueStatement: Statement = {
 }
 
 type Data = { data: unknown }
+type KindOfData = Data & { kind: string }
+
+const lowestId = '00000000-0000-0000-0000-000000000000'
 
 export function createTransitions({ db }: { db: Database }): Transitions {
   return {
     create: batchCreates(async (tasks) => {
-      const rows = await db.query<Data>(createStatement, [storableJson(tasks.map(newTaskJson))])
+      const rows = await db.query<Data>(createStatement, [storableJson(tasks.map(newTaskJson))], { retry: true })
       return rows.map((row) => parseTransition(row.data))
     }),
+    async createGraph(tasks, key) {
+      const values = [key === null ? null : JSON.stringify(graphKeyJson(key)), storableJson(tasks.map(newTaskJson))]
+      try {
+        const rows = await db.query<Data>(createGraphStatement, values, { retry: true })
+        return rows.map((row) => parseTransition(row.data))
+      } catch (cause) {
+        throw sqlStateOf(cause) === 'GR001' ? new TaskLeftOutError({ cause }) : cause
+      }
+    },
     async step({ ends, claims, processId, leaseMs }) {
       const rows = await db.query<Data & { kind: 'transition' | 'ended' | 'claimed' | 'ready' }>(stepStatement, [
         storableJson(ends.map(endJson)),
@@ -169,6 +223,15 @@ export function createTransitions({ db }: { db: Database }): Transitions {
       const rows = await db.query<Data>(reconcileStatement, [cancelGraceMs, limit], { retry: true })
       return rows.map((row) => parseTransition(row.data))
     },
+    async tellRest(limit) {
+      const rows = await db.query<KindOfData>(tellRestStatement, [limit], { retry: true })
+      return { transitions: transitionsOf(rows), more: rows.some(({ kind }) => kind === 'more') }
+    },
+    async tellOverlooked(after, limit) {
+      const rows = await db.query<KindOfData>(tellOverlookedStatement, [after ?? lowestId, limit], { retry: true })
+      const next = rows.find(({ kind }) => kind === 'next')
+      return { transitions: transitionsOf(rows), next: next === undefined ? null : String(next.data) }
+    },
     async expireAllLeases() {
       await db.query(expireStatement, [], { retry: true })
     },
@@ -180,6 +243,19 @@ export function createTransitions({ db }: { db: Database }): Transitions {
       const [row] = await db.query<{ due_in_ms: number | null }>(nextDueStatement, [])
       return row?.due_in_ms ?? null
     },
+  }
+}
+
+function transitionsOf(rows: readonly KindOfData[]): TaskTransition[] {
+  return rows.filter(({ kind }) => kind === 'transition').map(({ data }) => parseTransition(data))
+}
+
+function graphKeyJson(key: NewGraphKey): Record<string, unknown> {
+  return {
+    id: key.id,
+    workspace_id: key.workspaceId,
+    idempotency_key: key.idempotencyKey,
+    idempotency_hash: key.idempotencyHash,
   }
 }
 
@@ -198,6 +274,10 @@ function newTaskJson(task: NewTask): Record<string, unknown> {
     timeout_ms: task.timeoutMs,
     idempotency_key: task.idempotencyKey,
     idempotency_hash: task.idempotencyHash,
+    depends_on: task.dependsOn,
+    on_dependency_failure: task.onDependencyFailure,
+    schedule_id: task.scheduleId,
+    scheduled_for: task.scheduledFor,
   }
 }
 

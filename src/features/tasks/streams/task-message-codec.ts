@@ -30,6 +30,7 @@ const task: z.ZodType<TaskRow> = z.object({
   reason: nullableText,
   version: count,
   onDependencyFailure: z.enum(DependencyFailurePolicy),
+  dependencyCount: count,
   unmetDependencies: count,
   runAt: nullableDate,
   timeoutMs: count,

@@ -30,6 +30,7 @@ import { createSchedules } from './features/schedules/schedules.ts'
 import { createKeyedCompletions, type KeyedCompletions } from './features/completions/keyed-completions.ts'
 import { createAnnouncer, type Announcer } from './features/tasks/engine/announcer.ts'
 import { createOutputWriter } from './features/tasks/output/output-writer.ts'
+import { createLimitQueue } from './features/tasks/engine/limit-queue.ts'
 import { createReconciler, type Reconciler } from './features/tasks/engine/reconciler.ts'
 import { createStepBatcher } from './features/tasks/engine/step-batcher.ts'
 import { createTaskPublisher, type TaskPublisher } from './features/tasks/streams/task-publisher.ts'
@@ -469,7 +470,8 @@ async function startTaskWorker(basics: Basics, platform: Platform, engine: TaskE
   const steps = createStepBatcher({ transitions, announcer, clock, newId, logger, processId, leaseMs })
   cleanup.add('steps', () => steps.close())
   const ledger = createLedger({ db })
-  const shared = { ...platform, transitions, steps, ledger, output, clock, random, logger }
+  const limitQueue = createLimitQueue({ clock })
+  const shared = { ...platform, transitions, announcer, steps, ledger, output, limitQueue, clock, random, logger }
   return startWorker({ ...shared, concurrency, leaseMs })
 }
 

@@ -35,19 +35,49 @@ export const httpUrl = z.string().refine((text) => {
   return protocol === 'http:' || protocol === 'https:'
 }, 'must be an http:// or https:// URL')
 
+/** Undefined when it is no JSON: what JSON.parse says quotes the text, and that may hold keys. */
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch (error) {
+    if (error instanceof SyntaxError) return undefined
+    throw error
+  }
+}
+
 export const providerList = z.string().transform((text, context) => {
   const shape = z.array(
     z.object({ name: z.string().regex(providerName), baseUrl: httpUrl, apiKey: z.string().min(1) }).strict(),
   )
-  try {
-    const parsed = shape.safeParse(JSON.parse(text))
-    if (parsed.success) return parsed.data
-  } catch (error) {
-    // What JSON.parse says quotes the text, and the text holds keys.
-    if (!(error instanceof SyntaxError)) throw error
-  }
+  const parsed = shape.safeParse(parseJson(text))
+  if (parsed.success) return parsed.data
   context.addIssue(
     'must be a JSON array of {"name": letters, digits, - or _, "baseUrl": an http(s) URL, "apiKey": text}',
+  )
+  return z.NEVER
+})
+
+const positive = z.number().int().min(1)
+const modelSetting = z
+  .object({
+    connectMs: positive.max(600_000),
+    firstTokenMs: positive.max(3_600_000),
+    idleMs: positive.max(3_600_000),
+    totalMs: positive.max(3_600_000),
+    requestsPerMinute: positive.max(1_000_000),
+    tokensPerMinute: positive.max(1_000_000_000),
+  })
+  .partial()
+  .strict()
+
+/** Time-outs and limits of one provider or model. */
+export type ModelSetting = z.output<typeof modelSetting>
+
+export const modelSettings = z.string().transform((text, context): Readonly<Record<string, ModelSetting>> => {
+  const parsed = z.record(z.string(), modelSetting).safeParse(parseJson(text))
+  if (parsed.success) return parsed.data
+  context.addIssue(
+    'must be a JSON object of {"provider" or "provider/model": {"connectMs", "firstTokenMs", "idleMs", "totalMs", "requestsPerMinute", "tokensPerMinute"}}, each a positive whole number',
   )
   return z.NEVER
 })

@@ -5,6 +5,7 @@ import {
   httpUrl,
   providerList,
   aliasList,
+  modelSettings,
   modelList,
   originList,
   proxyList,
@@ -33,7 +34,7 @@ export type Config = {
   /** A file or folder; null: any document is executed. */
   persistedDocuments: string | null
   database: { /** Null: embedded. */ url: string | null; poolSize: number }
-  /** Null: events and hints stay in this process. */
+  /** Null: events, hints, circuit breakers and rate limits stay in this process. */
   redisUrl: string | null
   dataDir: string
   roles: readonly Role[]
@@ -42,11 +43,16 @@ export type Config = {
   bootstrapToken: string | null
   bcryptCost: number
   ai: {
-    providers: readonly ProviderConfig[]
+    providers: readonly (ProviderConfig & { timeouts?: AiTimeouts; rateLimit?: RateLimit })[]
     defaultModels: readonly string[]
     aliases: Readonly<Record<string, string>>
     /** What was set; each model's kind has its own defaults. */
-    timeouts: { connectMs?: number; firstTokenMs?: number; idleMs?: number; totalMs?: number }
+    timeouts: AiTimeouts
+    /** By "provider/model". */
+    modelTimeouts: Readonly<Record<string, AiTimeouts>>
+    modelRateLimits: Readonly<Record<string, RateLimit>>
+    /** Of every workspace. */
+    workspaceRateLimit: RateLimit
   }
   /** How long answers at temperature 0 are kept; 0: not at all. */
   answerCacheTtlMs: number
@@ -58,6 +64,10 @@ export type Config = {
   limits: Limits
   logLevel: 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal' | 'silent'
 }
+
+type AiTimeouts = { connectMs?: number; firstTokenMs?: number; idleMs?: number; totalMs?: number }
+/** Null: no limit. */
+type RateLimit = { requestsPerMinute: number | null; tokensPerMinute: number | null }
 
 /** The environment is not usable. `problems` has one line for each wrong variable and never a value of one. */
 export class ConfigError extends Error {
@@ -101,7 +111,7 @@ export const environmentSchema = z.object({
   REDIS_URL: redisUrl
     .optional()
     .describe(
-      'shares events and hints between processes: redis://…, rediss://…, redis+sentinel://…, redis+cluster://…; absent: one process',
+      'shares events, hints, circuit breakers and rate limits between processes: redis://…, rediss://…, redis+sentinel://…, redis+cluster://…; absent: one process',
     ),
   MONK_DATA_DIR: z.string().default('.monk').describe('where the embedded database and the generated secret live'),
   MONK_ROLES: roleList
@@ -129,7 +139,7 @@ export const environmentSchema = z.object({
   AI_MODEL_ALIASES: aliasList.default({}).describe('names for pinned versions: fast=openai/gpt-5-mini-2025-08-07,…'),
   AI_CONNECT_TIMEOUT_MS: integer(1, 600_000)
     .optional()
-    .describe('until a model endpoint accepts the connection; default 5 000, for models that reason first 30 000'),
+    .describe('until a model endpoint accepts the connection; default 5 000'),
   AI_FIRST_TOKEN_TIMEOUT_MS: integer(1, 600_000)
     .optional()
     .describe('until the first piece of an answer; default 10 000, for models that reason first 120 000'),
@@ -142,6 +152,11 @@ export const environmentSchema = z.object({
   AI_CACHE_TTL_SECONDS: integer(0, 2_592_000)
     .default(3_600)
     .describe('how long answers at temperature 0 are kept for the same request; 0: only where a call asks for it'),
+  AI_MODEL_SETTINGS: modelSettings
+    .default({})
+    .describe(
+      'time-outs and limits of a provider’s key or of a model: {"openai": {"requestsPerMinute": 500, "tokensPerMinute": 200000}, "openai/o3": {"firstTokenMs": 300000}}; also connectMs, idleMs, totalMs',
+    ),
   WORKER_CONCURRENCY: integer(1, 10_000).default(50).describe('tasks that this process runs at once'),
   WORKER_MEMORY_LIMIT_MB: integer(64, 16_777_216)
     .optional()
@@ -155,6 +170,12 @@ export const environmentSchema = z.object({
     .default(30_000)
     .describe('how long running tasks may go on after SIGTERM before they are given back'),
   ...limitVariables,
+  LIMIT_WORKSPACE_MODEL_REQUESTS_PER_MINUTE: integer(1, 1_000_000)
+    .optional()
+    .describe('calls of models for each workspace; absent: no limit'),
+  LIMIT_WORKSPACE_MODEL_TOKENS_PER_MINUTE: integer(1, 1_000_000_000)
+    .optional()
+    .describe('tokens of input and output for each workspace; absent: no limit'),
   LOG_LEVEL: z
     .enum(
       ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'],
@@ -220,7 +241,10 @@ function modelProblems(env: Environment, providers: ReadonlySet<string>): string
   )
     ? [`AI_DEFAULT_MODELS names an unknown provider or alias; known providers are ${known}`]
     : []
-  return [...aliases, ...defaults]
+  const settings = Object.keys(env.AI_MODEL_SETTINGS).some(unknown)
+    ? [`AI_MODEL_SETTINGS names an unknown provider; known are ${known}`]
+    : []
+  return [...aliases, ...defaults, ...settings]
 }
 
 function providersOf(env: Environment): ProviderConfig[] {
@@ -229,6 +253,44 @@ function providersOf(env: Environment): ProviderConfig[] {
       ? []
       : [{ name: 'openai', baseUrl: env.OPENAI_BASE_URL ?? null, apiKey: env.OPENAI_API_KEY }]
   return [...openai, ...env.AI_PROVIDERS]
+}
+
+/** Only what is set: what is absent is the default of a model's kind, which undefined is not. */
+function timeoutsOf(given: { [Name in keyof AiTimeouts]?: number | undefined }): AiTimeouts {
+  const { connectMs, firstTokenMs, idleMs, totalMs } = given
+  return {
+    ...(connectMs !== undefined && { connectMs }),
+    ...(firstTokenMs !== undefined && { firstTokenMs }),
+    ...(idleMs !== undefined && { idleMs }),
+    ...(totalMs !== undefined && { totalMs }),
+  }
+}
+
+/** What AI_MODEL_SETTINGS says of one provider or model, as the AI client takes it. */
+function settingOf(env: Environment, name: string): { timeouts?: AiTimeouts; rateLimit?: RateLimit } {
+  const { requestsPerMinute = null, tokensPerMinute = null, ...given } = env.AI_MODEL_SETTINGS[name] ?? {}
+  const timeouts = timeoutsOf(given)
+  return {
+    ...(Object.keys(timeouts).length > 0 && { timeouts }),
+    ...((requestsPerMinute !== null || tokensPerMinute !== null) && {
+      rateLimit: { requestsPerMinute, tokensPerMinute },
+    }),
+  }
+}
+
+function modelSettingsOf(env: Environment) {
+  const settings = Object.keys(env.AI_MODEL_SETTINGS)
+    .filter((name) => name.includes('/'))
+    .map((name) => ({ name, ...settingOf(env, name) }))
+  const pairs = <Value>(pick: (setting: (typeof settings)[number]) => Value | undefined): [string, Value][] =>
+    settings.flatMap((setting) => {
+      const value = pick(setting)
+      return value === undefined ? [] : [[setting.name, value]]
+    })
+  return {
+    modelTimeouts: Object.fromEntries(pairs(({ timeouts }) => timeouts)),
+    modelRateLimits: Object.fromEntries(pairs(({ rateLimit }) => rateLimit)),
+  }
 }
 
 function toConfig(env: Environment): Config {
@@ -250,15 +312,20 @@ function toConfig(env: Environment): Config {
     bootstrapToken: env.MONK_BOOTSTRAP_TOKEN ?? null,
     bcryptCost: env.BCRYPT_COST,
     ai: {
-      providers: providersOf(env),
+      providers: providersOf(env).map((provider) => ({ ...provider, ...settingOf(env, provider.name) })),
+      ...modelSettingsOf(env),
+      workspaceRateLimit: {
+        requestsPerMinute: env.LIMIT_WORKSPACE_MODEL_REQUESTS_PER_MINUTE ?? null,
+        tokensPerMinute: env.LIMIT_WORKSPACE_MODEL_TOKENS_PER_MINUTE ?? null,
+      },
       defaultModels: env.AI_DEFAULT_MODELS ?? [fallbackModel],
       aliases: env.AI_MODEL_ALIASES,
-      timeouts: {
-        ...(env.AI_CONNECT_TIMEOUT_MS !== undefined && { connectMs: env.AI_CONNECT_TIMEOUT_MS }),
-        ...(env.AI_FIRST_TOKEN_TIMEOUT_MS !== undefined && { firstTokenMs: env.AI_FIRST_TOKEN_TIMEOUT_MS }),
-        ...(env.AI_IDLE_TIMEOUT_MS !== undefined && { idleMs: env.AI_IDLE_TIMEOUT_MS }),
-        ...(env.AI_TOTAL_TIMEOUT_MS !== undefined && { totalMs: env.AI_TOTAL_TIMEOUT_MS }),
-      },
+      timeouts: timeoutsOf({
+        connectMs: env.AI_CONNECT_TIMEOUT_MS,
+        firstTokenMs: env.AI_FIRST_TOKEN_TIMEOUT_MS,
+        idleMs: env.AI_IDLE_TIMEOUT_MS,
+        totalMs: env.AI_TOTAL_TIMEOUT_MS,
+      }),
     },
     answerCacheTtlMs: env.AI_CACHE_TTL_SECONDS * 1_000,
     workerConcurrency: env.WORKER_CONCURRENCY,

@@ -33,6 +33,9 @@ describe('parseConfig', () => {
         defaultModels: ['demo/demo'],
         aliases: {},
         timeouts: {},
+        modelTimeouts: {},
+        modelRateLimits: {},
+        workspaceRateLimit: { requestsPerMinute: null, tokensPerMinute: null },
       },
       answerCacheTtlMs: 3_600_000,
       workerConcurrency: 50,
@@ -174,4 +177,35 @@ describe('parseConfig', () => {
     expect(problemsOf(env)).toHaveLength(5)
     expect(problemsOf(env).join('\n')).not.toContain('hush')
   })
+})
+
+test('reads the time-outs and limits of providers and models', () => {
+  const { ai } = parseConfig({
+    OPENAI_API_KEY: 'sk-1',
+    AI_MODEL_SETTINGS:
+      '{"openai":{"requestsPerMinute":500,"idleMs":20000},"openai/o3":{"firstTokenMs":300000},"openai/small":{"tokensPerMinute":1000}}',
+    LIMIT_WORKSPACE_MODEL_REQUESTS_PER_MINUTE: '60',
+  })
+
+  expect(ai).toMatchObject({
+    providers: [
+      {
+        name: 'openai',
+        timeouts: { idleMs: 20_000 },
+        rateLimit: { requestsPerMinute: 500, tokensPerMinute: null },
+      },
+    ],
+    modelTimeouts: { 'openai/o3': { firstTokenMs: 300_000 } },
+    modelRateLimits: { 'openai/small': { requestsPerMinute: null, tokensPerMinute: 1_000 } },
+    workspaceRateLimit: { requestsPerMinute: 60, tokensPerMinute: null },
+  })
+})
+
+test.each([
+  ['no JSON', '{', 'AI_MODEL_SETTINGS must be a JSON object'],
+  ['a setting that there is not', '{"demo":{"speed":1}}', 'AI_MODEL_SETTINGS must be a JSON object'],
+  ['a limit of nothing', '{"demo":{"requestsPerMinute":0}}', 'AI_MODEL_SETTINGS must be a JSON object'],
+  ['a provider that there is not', '{"other/m":{"idleMs":1}}', 'AI_MODEL_SETTINGS names an unknown provider'],
+])('refuses model settings with %s', (_what, text, problem) => {
+  expect(() => parseConfig({ AI_MODEL_SETTINGS: text })).toThrow(problem)
 })

@@ -3,6 +3,7 @@ import { integerIn, withDefault } from '../../lib/input-numbers.ts'
 import { jsonObject, longText, nameText, shortText } from '../../lib/stored-text.ts'
 import { agentDefaults, agentLimits } from './agent-limits.ts'
 import { createModelParameters, type DefinitionChecks } from './model-parameters.ts'
+import { changedRateLimit, newRateLimit, noRateLimit } from './rate-limit.ts'
 import { changedRetryPolicy, newRetryPolicy } from './retry-policy.ts'
 
 type Given<T> = T | null | undefined
@@ -18,6 +19,7 @@ export type AgentFields = {
   outputSchema?: unknown
   concurrency?: Given<number>
   retryPolicy?: Given<{ maxAttempts?: Given<number>; initialDelayMs?: Given<number>; maxDelayMs?: Given<number> }>
+  rateLimit?: Given<{ requestsPerMinute?: Given<number>; tokensPerMinute?: Given<number> }>
   timeoutMs?: Given<number>
   crashPolicy?: Given<'RETRY' | 'FAIL'>
   state?: unknown
@@ -53,6 +55,7 @@ export function createAgentSchemas(checks: DefinitionChecks) {
       models: withDefault(models, []),
       concurrency: withDefault(concurrency, agentDefaults.concurrency),
       retryPolicy: withDefault(newRetryPolicy, defaultRetryPolicy),
+      rateLimit: withDefault(newRateLimit, noRateLimit),
       timeoutMs: withDefault(timeoutMs, agentDefaults.timeoutMs),
       crashPolicy: withDefault(crashPolicy, agentDefaults.crashPolicy),
       state: withDefault(state, {}),
@@ -67,6 +70,7 @@ export function createAgentSchemas(checks: DefinitionChecks) {
       models: models.optional(),
       concurrency: concurrency.optional(),
       retryPolicy: changedRetryPolicy.optional(),
+      rateLimit: changedRateLimit.optional(),
       timeoutMs: timeoutMs.optional(),
       crashPolicy: crashPolicy.optional(),
       state: state.optional(),

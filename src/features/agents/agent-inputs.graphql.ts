@@ -18,6 +18,17 @@ const RetryPolicyInput = builder.inputType('RetryPolicyInput', {
   }),
 })
 
+const RateLimitInput = builder.inputType('RateLimitInput', {
+  description:
+    'How much its model calls may be in a minute, all together. On update an absent field stays, null is no limit.',
+  fields: (t) => ({
+    requestsPerMinute: t.int({ description: `Calls, 1 to ${agentLimits.requestsPerMinute.max}; default: no limit.` }),
+    tokensPerMinute: t.int({
+      description: `Tokens of input and output, 1 to ${agentLimits.tokensPerMinute.max}; default: no limit.`,
+    }),
+  }),
+})
+
 type InputFields = PothosSchemaTypes.InputFieldBuilder<typeof builder.$inferSchemaTypes, 'InputObject'>
 
 const name = `1 to ${agentLimits.nameLength} characters in one line.`
@@ -37,6 +48,10 @@ const definitionFields = (t: InputFields) => ({
   }),
   concurrency: t.int({
     description: `How many of its tasks may run at once, 1 to ${agentLimits.concurrency.max}; default ${agentDefaults.concurrency}.`,
+  }),
+  rateLimit: t.field({
+    type: RateLimitInput,
+    description: 'How much its model calls may be in a minute; what is over waits. Null: no limit.',
   }),
   retryPolicy: t.field({ type: RetryPolicyInput, description: 'How often and when its tasks are tried again.' }),
   timeoutMs: t.int({

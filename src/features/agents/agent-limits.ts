@@ -22,6 +22,8 @@ export const agentLimits = {
   maxAttempts: { min: 1, max: 20 },
   initialDelayMs: { min: 0, max: 600_000 },
   maxDelayMs: { min: 0, max: 86_400_000 },
+  requestsPerMinute: { min: 1, max: 1_000_000 },
+  tokensPerMinute: { min: 1, max: 1_000_000_000 },
   timeoutMs: { min: 1_000, max: 3_600_000 },
   stateBytes: 65_536,
 } as const

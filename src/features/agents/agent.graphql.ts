@@ -34,6 +34,18 @@ const RetryPolicyRef = builder.objectRef<Agent>('RetryPolicy').implement({
   }),
 })
 
+const RateLimitRef = builder.objectRef<Agent>('RateLimit').implement({
+  description:
+    'How much the model calls of an agent may be in a minute. Tasks that are over it wait, and use no attempt.',
+  fields: (t) => ({
+    requestsPerMinute: t.exposeInt('requestsPerMinute', { nullable: true, description: 'Calls; null: no limit.' }),
+    tokensPerMinute: t.exposeInt('tokensPerMinute', {
+      nullable: true,
+      description: 'Tokens of input and output; null: no limit.',
+    }),
+  }),
+})
+
 const AgentStatsRef = builder.objectRef<AgentStats & { agentId: string }>('AgentStats').implement({
   description: 'What the tasks of an agent are doing.',
   fields: (t) => ({
@@ -76,6 +88,11 @@ export const AgentRef = builder.prismaObject('Agent', {
       description: 'The JSON Schema that answers are held to; null: any text.',
     }),
     concurrency: t.exposeInt('concurrency', { description: 'How many of its tasks may run at once.' }),
+    rateLimit: t.field({
+      type: RateLimitRef,
+      description: 'How much its model calls may be in a minute, all together.',
+      resolve: (agent) => agent,
+    }),
     retryPolicy: t.field({
       type: RetryPolicyRef,
       description: 'How often and when its tasks are tried again.',

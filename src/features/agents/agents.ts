@@ -89,7 +89,7 @@ export function createAgents(deps: AgentsDeps): Agents {
     async create(viewer, input, origin = unknownOrigin) {
       const workspaceId = input.workspaceId ?? (await access.personalWorkspaceId(viewer))
       await access.require(viewer, workspaceId, 'MEMBER')
-      const { retryPolicy, outputSchema, ...definition } = parseInput(schemas.create, input)
+      const { retryPolicy, rateLimit, outputSchema, ...definition } = parseInput(schemas.create, input)
       const id = newId()
       const auditId = newId()
       const now = clock.now()
@@ -97,6 +97,7 @@ export function createAgents(deps: AgentsDeps): Agents {
         const agent = await tx.agent.create({
           data: {
             ...definition,
+            ...rateLimit,
             id,
             workspaceId,
             outputSchema: outputSchema ?? Prisma.DbNull,

@@ -27,7 +27,8 @@ export function statusReason(task: Explained, agent: AgentLoad | null): string |
 }
 
 function scheduled({ reason, runAt }: Explained): string | null {
-  if (runAt === null) return reason
+  // It says until when by itself.
+  if (runAt === null || reason?.startsWith('Limited until ') === true) return reason
   const until = `It is scheduled for ${runAt.toISOString()}.`
   return reason === null ? until : `${until} ${reason}`
 }

@@ -38,6 +38,10 @@ type Ended = {
   attempts: { status: string; modelAttempts: { outcome: string; message: string | null }[] }[]
 }
 
+// Each with a circuit breaker of its own.
+let modelCount = 0
+const freshModels = (): string[] => [`openai/test-model-${(modelCount += 1)}`]
+
 async function run(agent: Record<string, unknown> = {}): Promise<Ended> {
   const { createAgent } = await app.data<{ createAgent: { agent: { id: string } } }>(
     'mutation ($input: CreateAgentInput!) { createAgent(input: $input) { agent { id } } }',
@@ -45,6 +49,7 @@ async function run(agent: Record<string, unknown> = {}): Promise<Ended> {
       input: {
         name: 'Agent',
         instructions: 'You are terse.',
+        models: freshModels(),
         retryPolicy: { initialDelayMs: 0, maxDelayMs: 0, maxAttempts: 2 },
         ...agent,
       },
@@ -113,7 +118,7 @@ test('a completion of such a provider is given and recorded', async () => {
 
   const { complete } = await app.data<{ complete: { text: string } }>(
     'mutation ($input: CompletionInput!) { complete(input: $input) { text } }',
-    { input: { prompt: 'Go.' } },
+    { input: { prompt: 'Go.', models: freshModels() } },
     { token: user.token },
   )
 
@@ -133,7 +138,7 @@ test('a completion says in whole milliseconds when to try again', async () => {
   const events = []
   for await (const { data: event, errors } of app.subscribe<{ completion: object }>(
     'subscription ($input: CompletionInput!) { completion(input: $input) { __typename ... on CompletionFailed { retryAfterMs } } }',
-    { input: { prompt: 'Go.' } },
+    { input: { prompt: 'Go.', models: freshModels() } },
     { token: user.token },
   )) {
     expect(errors).toBeUndefined()

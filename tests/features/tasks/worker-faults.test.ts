@@ -2,6 +2,7 @@ import { expect, test } from 'vitest'
 import { createAiClient } from '../../../src/ai/ai-client.ts'
 import { createAnnouncer } from '../../../src/features/tasks/engine/announcer.ts'
 import { createOutputWriter } from '../../../src/features/tasks/output/output-writer.ts'
+import { createLimitQueue } from '../../../src/features/tasks/engine/limit-queue.ts'
 import { createStepBatcher, type StepBatcher } from '../../../src/features/tasks/engine/step-batcher.ts'
 import { createTaskPublisher } from '../../../src/features/tasks/streams/task-publisher.ts'
 import { createTransitions } from '../../../src/features/tasks/engine/transitions.ts'
@@ -47,7 +48,20 @@ async function startParts(
   const output = createOutputWriter({ db, publisher, ...common })
   const steps = createStepBatcher({ ...common, transitions, announcer, newId, processId: newId() })
   const ledger = createLedger({ db })
-  const parts = { ...common, ai, output, transitions, ledger, dispatch, events, concurrency: 5, steps }
+  const limitQueue = createLimitQueue(common)
+  const parts = {
+    ...common,
+    ai,
+    output,
+    transitions,
+    announcer,
+    limitQueue,
+    ledger,
+    dispatch,
+    events,
+    concurrency: 5,
+    steps,
+  }
   const worker = await startWorker({ ...parts, ...replace({ steps, ledger }) })
   const agent = await seedAgent(db)
   const task = makeNewTask(agent)

@@ -6,6 +6,7 @@ import { fullJitterDelayMs } from '../../../lib/backoff.ts'
 import type { Logger } from '../../../platform/logger.ts'
 import { recordedCall, type CallOwner, type RecordedCall } from '../../usage/ledger.ts'
 import type { FinishedOutput, OutputWriter, RunOutput } from '../output/output-writer.ts'
+import type { LimitQueue } from './limit-queue.ts'
 import { buildMessages } from './prompt.ts'
 import type { ClaimedRun } from './task-json.ts'
 import type { RunEnd, RunError } from './transitions.ts'
@@ -27,6 +28,7 @@ export class RunStopped extends Error {
 export type RunDeps = {
   ai: AiClient
   output: OutputWriter
+  limitQueue: LimitQueue
   random: () => number
   logger: Logger
 }
@@ -135,10 +137,24 @@ function describeEnd(claimed: ClaimedRun, facts: RunFacts, deps: RunDeps): RunRe
   }
   const failure = 'failure' in outcome ? outcome.failure : null
   const error = describeError(claimed, { failure, stopped: facts.stopped }, deps.logger)
+  if (isLimited(failure) && stopped === null) {
+    const retryDelayMs = delayOfLimit(claimed, failure, deps.limitQueue)
+    return { end: { ...end, outcome: 'LIMITED', error, reason: failure.message, retryDelayMs }, calls, tail: null }
+  }
   if (!error.retryable)
     return { end: { ...end, outcome: 'FAILED', error, reason: error.message }, calls, tail: finished.tail }
   const retryDelayMs = delayBeforeRetry(claimed, failure, deps.random)
   return { end: { ...end, outcome: 'RETRY', error, reason: error.message, retryDelayMs }, calls, tail: finished.tail }
+}
+
+/** The agent or the workspace may make no more model calls for now, whichever model is asked. */
+function isLimited(failure: unknown): failure is AiError {
+  return failure instanceof AiError && failure.kind === 'rate_limit_exceeded'
+}
+
+function delayOfLimit({ agent }: ClaimedRun, { retryAfterMs }: AiError, queue: LimitQueue): number {
+  const { id, requestsPerMinute } = agent
+  return Math.min(queue.delayMs(id, { retryAfterMs: retryAfterMs ?? 1_000, requestsPerMinute }), maxWishedDelayMs)
 }
 
 function attemptsOf(failure: unknown): readonly UpstreamAttempt[] {

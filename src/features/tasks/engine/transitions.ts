@@ -19,7 +19,7 @@ import { parseClaimedRun, parseTransition, type ClaimedRun } from './task-json.t
  *   QUEUED                        RUNNING    step (claim): a lease, attempt + 1
  *   RUNNING                       SUCCEEDED  step (end), with the lease's token
  *   RUNNING                       FAILED     step (end): terminal error, or the last attempt; reconcile: lost, and no retry left
- *   RUNNING                       SCHEDULED  step (end): retryable error
+ *   RUNNING                       SCHEDULED  step (end): retryable error; postpone: a limit is used up, not counted
  *   RUNNING                       QUEUED     step (end): released, not counted; reconcile: lost, counted
  *   BLOCKED, SCHEDULED, QUEUED    CANCELLED  cancel; reconcile, when the agent is archived
  *   RUNNING                       CANCELLED  step (end), after cancel has asked for it; reconcile, when that takes too long
@@ -37,6 +37,11 @@ export interface Transitions {
   createGraph(tasks: readonly NewTask[], key: NewGraphKey | null): Promise<TaskTransition[]>
   /** Not repeated when the connection breaks: the caller knows what it may ask for again. */
   step(step: Step): Promise<StepResult>
+  /**
+   * Gives a run back whose end is LIMITED, to be run again after `retryDelayMs`. `isPostponed` is false when the lease is not ours any more or the
+   * task is to be cancelled.
+   */
+  postpone(end: RunEnd): Promise<{ transitions: TaskTransition[]; isPostponed: boolean }>
   /** In `tx`, when it is to happen together with something else; that must come first, because the last locks are taken here. */
   cancel(taskIds: readonly string[], reason: string | null, tx?: Transaction): Promise<TaskTransition[]>
   /** Keeps leases; what is missing from the answer is not ours any more. */
@@ -96,11 +101,11 @@ export type Lease = { taskId: string; leaseToken: string }
 
 export type RunError = { code: string; message: string; retryable: boolean }
 
-/** How a run ended. RETRY becomes FAILED when that was the last attempt. */
+/** How a run ended. RETRY becomes FAILED when that was the last attempt; LIMITED is for `postpone`, all others are for `step`. */
 export type RunEnd = Lease & {
-  outcome: Exclude<EndedAttemptStatus, 'LOST'> | 'RETRY'
+  outcome: Exclude<EndedAttemptStatus, 'LOST'> | 'RETRY' | 'LIMITED'
   reason: string | null
-  /** For RETRY. */
+  /** For RETRY and LIMITED. */
   retryDelayMs: number | null
   error: RunError | null
   output: { segment: number; model: string; reason: string | null; text: string } | null
@@ -140,6 +145,10 @@ const stepStatement: Statement = {
   text: 'SELECT kind, data FROM task_step($1, $2, $3, $4, $5)',
 }
 const cancelStatement: Statement = { name: 'task_cancel', text: 'SELECT task_cancel($1, $2) AS data' }
+const postponeStatement: Statement = {
+  name: 'task_postpone_runs',
+  text: 'SELECT kind, data FROM task_postpone_runs($1, $2)',
+}
 const heartbeatStatement: Statement = {
   name: 'task_heartbeat',
   text: 'SELECT lease_token, cancel_requested FROM task_heartbeat($1, $2, $3)',
@@ -203,6 +212,15 @@ export function createTransitions({ db }: { db: Database }): Transitions {
         claimed: data('claimed').map(parseClaimedRun),
         readyWorkspaceIds: data('ready').map(String),
       }
+    },
+    async postpone(end) {
+      const rows = await db.query<Data & { kind: string }>(
+        postponeStatement,
+        [storableJson([postponedJson(end)]), storableJson(end.calls.map(callJson))],
+        { retry: true },
+      )
+      const transitions = rows.filter(({ kind }) => kind === 'transition').map(({ data }) => parseTransition(data))
+      return { transitions, isPostponed: rows.some(({ kind }) => kind === 'ended') }
     },
     async cancel(taskIds, reason, tx) {
       const rows =
@@ -299,5 +317,17 @@ function endJson(end: RunEnd): Record<string, unknown> {
     output_json: end.outputJson ?? null,
     model: end.model,
     time_to_first_token_ms: end.timeToFirstTokenMs,
+  }
+}
+
+function postponedJson(end: RunEnd): Record<string, unknown> {
+  return {
+    task_id: end.taskId,
+    lease_token: end.leaseToken,
+    reason: end.reason,
+    delay_ms: end.retryDelayMs ?? 0,
+    error_code: end.error?.code ?? null,
+    error_message: end.error?.message ?? null,
+    model: end.model,
   }
 }

@@ -7,6 +7,7 @@ import type { Dispatch } from '../../../platform/dispatch/dispatch.ts'
 import type { Events } from '../../../platform/events/events.ts'
 import type { Logger } from '../../../platform/logger.ts'
 import type { Ledger, RecordedCall } from '../../usage/ledger.ts'
+import type { Announcer } from './announcer.ts'
 import { startHeartbeat, type LiveRun } from './heartbeat.ts'
 import { cancelTopic, parseCancelMessage } from './cancel-message.ts'
 import { run, RunStopped, type RunDeps } from './run.ts'
@@ -29,7 +30,8 @@ export interface Worker {
 }
 
 export type WorkerDeps = RunDeps & {
-  transitions: Pick<Transitions, 'heartbeat'>
+  transitions: Pick<Transitions, 'heartbeat' | 'postpone'>
+  announcer: Announcer
   steps: StepBatcher
   ledger: Ledger
   dispatch: Dispatch
@@ -41,7 +43,7 @@ export type WorkerDeps = RunDeps & {
 }
 
 export async function startWorker(deps: WorkerDeps): Promise<Worker> {
-  const { steps, ledger, dispatch, events, clock, random, logger, concurrency } = deps
+  const { transitions, announcer, steps, ledger, dispatch, events, clock, random, logger, concurrency } = deps
   const runs = new Map<string, LiveRun>()
   const going = new Set<Promise<void>>()
   const slots = createSlots(concurrency)
@@ -101,6 +103,7 @@ export async function startWorker(deps: WorkerDeps): Promise<Worker> {
   }
 
   async function finish(end: RunEnd, tail: OutputDeltaRecord | null): Promise<void> {
+    if (end.outcome === 'LIMITED') return postpone(end)
     const ended = await steps.end(end, tail).catch((error: unknown) => {
       logger.error({ err: error, taskId: end.taskId }, 'the database refused the end of a run')
       return endUnwritable(end)
@@ -108,6 +111,13 @@ export async function startWorker(deps: WorkerDeps): Promise<Worker> {
     if (ended) return
     logger.warn({ taskId: end.taskId }, 'a run lost its lease before its end was written')
     await record(end.calls)
+  }
+
+  async function postpone(end: RunEnd): Promise<void> {
+    const { transitions: postponed, isPostponed } = await transitions.postpone(end)
+    await announcer.announce(postponed)
+    // Somebody else's by now, or somebody wants it cancelled: the end of a run sees to that.
+    if (!isPostponed) await finish({ ...end, outcome: 'RELEASED', calls: [] }, null)
   }
 
   // Nothing but what is ours, or it would be refused again and the task be run again and again. The calls go by themselves.

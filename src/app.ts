@@ -52,6 +52,7 @@ import { createCleanup, type Cleanup } from './lib/cleanup.ts'
 import { systemClock, type Clock } from './lib/clock.ts'
 import { newId as newUuid, type NewId } from './lib/ids.ts'
 import { sleep } from './lib/sleep.ts'
+import { figuresWindowMs } from './ai/model-figures.ts'
 import type { CircuitBreakers } from './platform/circuit-breaker/circuit-breaker.ts'
 import { createInProcessCircuitBreakers } from './platform/circuit-breaker/in-process.ts'
 import type { Cache } from './platform/cache/cache.ts'
@@ -69,6 +70,7 @@ import { createInProcessRateLimits } from './platform/rate-limit/in-process.ts'
 import type { RateLimits } from './platform/rate-limit/rate-limit.ts'
 import { createInProcessThrottles } from './platform/throttle/in-process.ts'
 import type { Throttles } from './platform/throttle/throttles.ts'
+import type { Board } from './platform/redis/board.ts'
 import { loadOrCreateSecret } from './platform/secret-file.ts'
 import { createConfiguredServer } from './serve.ts'
 
@@ -211,6 +213,8 @@ type Drivers = {
   rateLimits: RateLimits
   throttles: Throttles
   cache: Cache
+  /** One process needs none. */
+  board?: Board
 }
 
 async function openDrivers(basics: Basics): Promise<Drivers> {
@@ -236,6 +240,7 @@ async function openDrivers(basics: Basics): Promise<Drivers> {
   cleanup.add('rate limits', () => drivers.rateLimits.close())
   cleanup.add('throttles', () => drivers.throttles.close())
   cleanup.add('the cache', () => drivers.cache.close())
+  cleanup.add('the board of models', async () => drivers.board?.close())
   return drivers
 }
 
@@ -243,7 +248,7 @@ type HintOptions = { maxWaitingPerWorkspace: number; onError: (error: unknown) =
 
 // Loaded only when it is asked for: the clients take most of a second to import.
 async function openRedisDrivers(
-  { clock, newId, logger, random }: Basics,
+  { clock, newId, processId, logger, random }: Basics,
   { url, hints }: { url: string; hints: HintOptions },
 ): Promise<Drivers> {
   const [
@@ -254,6 +259,7 @@ async function openRedisDrivers(
     { createRedisRateLimits },
     { createRedisThrottles },
     { createRedisCache },
+    { createRedisBoard },
   ] = await Promise.all([
     import('./platform/redis/redis.ts'),
     import('./platform/events/redis.ts'),
@@ -262,6 +268,7 @@ async function openRedisDrivers(
     import('./platform/rate-limit/redis.ts'),
     import('./platform/throttle/redis.ts'),
     import('./platform/cache/redis.ts'),
+    import('./platform/redis/board.ts'),
   ])
   const redis = await openRedis({ url, clock, logger, random })
   return {
@@ -271,6 +278,7 @@ async function openRedisDrivers(
     rateLimits: createRedisRateLimits({ redis, clock, logger }),
     throttles: await createRedisThrottles({ redis, clock, logger }),
     cache: createRedisCache({ redis, clock, logger }),
+    board: createRedisBoard({ redis, logger, name: 'models', processId, maxAgeMs: figuresWindowMs }),
   }
 }
 
@@ -358,6 +366,7 @@ async function createServices(basics: Basics, platform: Platform, engine: TaskEn
     auditLog: createAuditLog({ db }),
     usage: createUsage({ db }),
     usageReports: createUsageReports({ db, access }),
+    models: ai,
     workspaces: createWorkspaces({ db, clock, newId, access }),
     members: createMembers({ db, clock, newId, access, changes }),
     liveAccess,

@@ -281,7 +281,7 @@ function settingOf(env: Environment, name: string): { timeouts?: AiTimeouts; rat
 function modelSettingsOf(env: Environment) {
   const settings = Object.keys(env.AI_MODEL_SETTINGS)
     .filter((name) => name.includes('/'))
-    .map((name) => ({ name, ...settingOf(env, name) }))
+    .map((name) => Object.assign({ name }, settingOf(env, name)))
   const pairs = <Value>(pick: (setting: (typeof settings)[number]) => Value | undefined): [string, Value][] =>
     settings.flatMap((setting) => {
       const value = pick(setting)
@@ -312,7 +312,7 @@ function toConfig(env: Environment): Config {
     bootstrapToken: env.MONK_BOOTSTRAP_TOKEN ?? null,
     bcryptCost: env.BCRYPT_COST,
     ai: {
-      providers: providersOf(env).map((provider) => ({ ...provider, ...settingOf(env, provider.name) })),
+      providers: providersOf(env).map((provider) => Object.assign({}, provider, settingOf(env, provider.name))),
       ...modelSettingsOf(env),
       workspaceRateLimit: {
         requestsPerMinute: env.LIMIT_WORKSPACE_MODEL_REQUESTS_PER_MINUTE ?? null,

@@ -15,7 +15,10 @@ import { createConnectionWatch } from './connection-watch.ts'
 import { createDemoProvider, demoModelName, demoProviderName, demoTokenDelayMs } from './demo-provider.ts'
 import { createEndpointMemory } from './endpoint-memory.ts'
 import type { AiEvent, CallScope, ModelName, ModelRequest, RateLimit } from './model-call.ts'
+import { createFiguresGate } from './figures-gate.ts'
 import { createModelDirectory, type ModelDirectory, type ResolvedModel } from './model-directory.ts'
+import { createModelFigures } from './model-figures.ts'
+import { modelStatuses, type FiguresBoard, type ModelStatus } from './model-status.ts'
 import { createOutputSchemas, type OutputSchema } from './output-schema.ts'
 import { createPricing, type ModelPrice } from './pricing.ts'
 import { createProvider, type ProviderConfig } from './provider.ts'
@@ -42,6 +45,8 @@ export interface AiClient {
    * one at its definition.
    */
   compileOutputSchema(schema: unknown, field?: string): OutputSchema
+  /** How the models are doing, over all processes: the configured ones and those asked in the last five minutes. */
+  statuses(): Promise<readonly ModelStatus[]>
   /** Aborts the calls that run, later ones fail at once; resolves when all is settled that could be. */
   close(): Promise<void>
 }
@@ -77,6 +82,8 @@ export type AiClientOptions = {
   modelRateLimits?: Readonly<Record<ModelName, RateLimit>>
   /** Of every workspace that has none of its own. */
   workspaceRateLimit?: RateLimit
+  /** Where processes tell each other what they have counted; default: nowhere. */
+  board?: FiguresBoard
   /** What decides, in this order and after breakers and rate limits, whether a call upstream may be made: see AttemptGate. */
   gates?: readonly AttemptGate[]
   /** Where answers are remembered, and for how long by default, in milliseconds (0: only when a call asks for it). Absent: nowhere. */
@@ -115,11 +122,22 @@ export function createAiClient(options: AiClientOptions): AiClient {
   const memory = createEndpointMemory()
   const connections = createConnectionWatch()
   const background = createBackgroundWork({ logger })
-  const gate = composeGates([...createGates(options, background), ...(options.gates ?? [])], { logger })
   const responses =
     options.responses === undefined
       ? null
       : createResponseCache({ ...options.responses, clock, newId, random, background })
+  const breakers = options.breakers ?? createInProcessCircuitBreakers({ clock, newId })
+  const figures = createModelFigures({ clock })
+  const board = options.board ?? null
+  const counting = createFiguresGate({ figures, board, background })
+  const gates = [
+    counting,
+    createBreakerGate({ breakers, background, logger }),
+    createLimitGate(options, background),
+    ...(options.gates ?? []),
+  ]
+  const gate = composeGates(gates, { logger })
+  const statusDeps = { directory, providers, breakers, pricing, figures, board, clock }
   const chainDeps = { clock, newId, random, logger, pricing, memory, connections, gate, responses }
   const calls = new Set<AbortController>()
   let isClosed = false
@@ -148,8 +166,10 @@ export function createAiClient(options: AiClientOptions): AiClient {
     stream,
     resolve: (models, field) => directory.resolve(models, field),
     compileOutputSchema: (schema, field) => outputSchemas.compile(schema, field),
+    statuses: () => modelStatuses(statusDeps),
     async close() {
       isClosed = true
+      counting.stop()
       for (const call of calls) call.abort(new Error('the AI client is closed'))
       await background.settled()
     },
@@ -158,24 +178,18 @@ export function createAiClient(options: AiClientOptions): AiClient {
 
 const noLimit: RateLimit = { requestsPerMinute: null, tokensPerMinute: null }
 
-/** The cheapest question first. */
-function createGates(options: AiClientOptions, background: BackgroundWork): AttemptGate[] {
-  const { providers, clock, newId, logger } = options
-  const breakers = options.breakers ?? createInProcessCircuitBreakers({ clock, newId })
-  const limits = options.rateLimits ?? createInProcessRateLimits({ clock })
-  const limited = providers.flatMap(({ name, rateLimit }) =>
+function createLimitGate(options: AiClientOptions, background: BackgroundWork): AttemptGate {
+  const { providers, clock } = options
+  const ofProviders = providers.flatMap(({ name, rateLimit }) =>
     rateLimit === undefined ? [] : [[name, rateLimit] as const],
   )
-  return [
-    createBreakerGate({ breakers, background, logger }),
-    createRateLimitGate({
-      limits,
-      background,
-      ofProviders: Object.fromEntries(limited),
-      ofModels: options.modelRateLimits ?? {},
-      ofWorkspaces: options.workspaceRateLimit ?? noLimit,
-    }),
-  ]
+  return createRateLimitGate({
+    limits: options.rateLimits ?? createInProcessRateLimits({ clock }),
+    background,
+    ofProviders: Object.fromEntries(ofProviders),
+    ofModels: options.modelRateLimits ?? {},
+    ofWorkspaces: options.workspaceRateLimit ?? noLimit,
+  })
 }
 
 /**

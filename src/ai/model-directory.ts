@@ -23,6 +23,10 @@ export interface ModelDirectory {
   resolve(models: readonly ModelName[], field?: string): readonly ResolvedModel[]
   /** One name, or null when there is no such provider or alias. */
   find(name: ModelName): ResolvedModel | null
+  /** The models that the configuration names: the default ones and those behind aliases. */
+  configured(): readonly ModelName[]
+  /** The aliases of "provider/model". */
+  aliasesOf(name: ModelName): readonly string[]
 }
 
 export function createModelDirectory(options: {
@@ -73,5 +77,10 @@ export function createModelDirectory(options: {
   for (const name of options.defaultModels) {
     if (find(name) === null) throw new Error(`the default model "${name}" is not one of a configured provider`)
   }
-  return { resolve, find }
+  return {
+    resolve,
+    find,
+    configured: () => [...new Set([...resolve([]).map(({ name }) => name), ...aliases.values()])],
+    aliasesOf: (name) => [...aliases].flatMap(([alias, target]) => (target === name ? [alias] : [])),
+  }
 }

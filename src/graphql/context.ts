@@ -1,3 +1,4 @@
+import type { AiClient } from '../ai/ai-client.ts'
 import type { Accounts } from '../features/accounts/accounts.ts'
 import type { ApiKeys } from '../features/accounts/api-keys.ts'
 import type { UserAdministration } from '../features/accounts/user-administration.ts'
@@ -44,6 +45,7 @@ export interface Services {
   completions: Completions
   budgets: Budgets
   usage: Usage
+  models: Pick<AiClient, 'statuses'>
   processes: ProcessRegistry
   usageReports: UsageReports
 }

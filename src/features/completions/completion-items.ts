@@ -6,6 +6,7 @@ import { noUsage, type UsageTotals } from '../usage/usage.ts'
 /** An upstream call, as callers see it. */
 export type CompletionAttempt = {
   model: string
+  modelVersion: string | null
   outcome: string
   status: number | null
   message: string | null

@@ -54,7 +54,8 @@ const readStatement: Statement = {
            c.text, c.json, c.model, c.finish_reason AS "finishReason", c.latency_ms AS "latencyMs",
            c.time_to_first_token_ms AS "timeToFirstTokenMs", c.error_code AS "errorCode", c.error_message AS "errorMessage",
            (SELECT coalesce(json_agg(json_build_object('model', a.model, 'outcome', a.outcome, 'status', a.status, 'message', a.message,
-                                                       'durationMs', a.duration_ms, 'requestId', a.request_id) ORDER BY a.at, a.id), '[]')
+                                                       'durationMs', a.duration_ms, 'requestId', a.request_id,
+                                                       'modelVersion', a.model_version) ORDER BY a.at, a.id), '[]')
               FROM model_attempt a WHERE a.completion_id = c.id AND c.status <> 'RUNNING') AS attempts,
            (SELECT to_json(used) FROM (SELECT ${usageSums} FROM usage_record WHERE id = (
               SELECT a.id FROM model_attempt a WHERE a.completion_id = c.id AND a.outcome IN ('succeeded', 'cached') ORDER BY a.at DESC, a.id DESC LIMIT 1)) used

@@ -3,6 +3,7 @@ import { builder } from '../../graphql/builder.ts'
 /** One upstream call, of a task's attempt or of a completion. */
 export type ModelAttemptFacts = {
   model: string
+  modelVersion: string | null
   outcome: string
   status: number | null
   message: string | null
@@ -14,6 +15,10 @@ export const ModelAttemptRef = builder.objectRef<ModelAttemptFacts>('ModelAttemp
   description: 'One call of a model: several may be needed for one answer, on the same model or on the next.',
   fields: (t) => ({
     model: t.exposeString('model', { description: 'Who was asked: "provider/model".' }),
+    modelVersion: t.exposeString('modelVersion', {
+      nullable: true,
+      description: 'Who answered, in the provider’s words; null when nobody did.',
+    }),
     outcome: t.exposeString('outcome', {
       description: 'How it ended: `succeeded`, or what went wrong (`rate_limited`, `idle_timeout`, `interrupted`, …).',
     }),

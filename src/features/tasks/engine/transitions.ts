@@ -307,7 +307,8 @@ function endJson(end: RunEnd): Record<string, unknown> {
   return {
     task_id: end.taskId,
     lease_token: end.leaseToken,
-    outcome: end.outcome,
+    // Given back all the same, when it could not be postponed.
+    outcome: end.outcome === 'LIMITED' ? 'RELEASED' : end.outcome,
     reason: end.reason,
     retry_delay_ms: end.retryDelayMs,
     error_code: end.error?.code ?? null,

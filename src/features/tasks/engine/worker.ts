@@ -43,7 +43,7 @@ export type WorkerDeps = RunDeps & {
 }
 
 export async function startWorker(deps: WorkerDeps): Promise<Worker> {
-  const { transitions, announcer, steps, ledger, dispatch, events, clock, random, logger, concurrency } = deps
+  const { steps, ledger, dispatch, events, clock, random, logger, concurrency } = deps
   const runs = new Map<string, LiveRun>()
   const going = new Set<Promise<void>>()
   const slots = createSlots(concurrency)
@@ -103,7 +103,8 @@ export async function startWorker(deps: WorkerDeps): Promise<Worker> {
   }
 
   async function finish(end: RunEnd, tail: OutputDeltaRecord | null): Promise<void> {
-    if (end.outcome === 'LIMITED') return postpone(end)
+    // Not postponed: somebody wants it cancelled, or has it by now. Ending it sees to that.
+    if (end.outcome === 'LIMITED' && (await postpone(end, deps))) return
     const ended = await steps.end(end, tail).catch((error: unknown) => {
       logger.error({ err: error, taskId: end.taskId }, 'the database refused the end of a run')
       return endUnwritable(end)
@@ -111,13 +112,6 @@ export async function startWorker(deps: WorkerDeps): Promise<Worker> {
     if (ended) return
     logger.warn({ taskId: end.taskId }, 'a run lost its lease before its end was written')
     await record(end.calls)
-  }
-
-  async function postpone(end: RunEnd): Promise<void> {
-    const { transitions: postponed, isPostponed } = await transitions.postpone(end)
-    await announcer.announce(postponed)
-    // Somebody else's by now, or somebody wants it cancelled: the end of a run sees to that.
-    if (!isPostponed) await finish({ ...end, outcome: 'RELEASED', calls: [] }, null)
   }
 
   // Nothing but what is ours, or it would be refused again and the task be run again and again. The calls go by themselves.
@@ -170,6 +164,12 @@ export async function startWorker(deps: WorkerDeps): Promise<Worker> {
 
 /** A process that takes all its free slots for one agent makes the others wait: 145 ms instead of 23 at the 99th percentile. */
 const maxClaimsPerTurn = 4
+
+async function postpone(end: RunEnd, { transitions, announcer }: WorkerDeps): Promise<boolean> {
+  const { transitions: postponed, isPostponed } = await transitions.postpone(end)
+  await announcer.announce(postponed)
+  return isPostponed
+}
 
 const unwritableEnd = {
   outcome: 'FAILED',

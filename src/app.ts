@@ -5,6 +5,7 @@ import { createApiKeys } from './features/accounts/api-keys.ts'
 import { createAccounts } from './features/accounts/accounts.ts'
 import { createAuthThrottle } from './features/accounts/auth-throttle.ts'
 import type { FirstAdminPolicy } from './features/accounts/first-admin.ts'
+import { defaultKeyTimings, type KeyTimings } from './features/accounts/key-rotation.ts'
 import { createUserAdministration } from './features/accounts/user-administration.ts'
 import { createAgents } from './features/agents/agents.ts'
 import { createBudgetGate } from './features/budgets/budget-gate.ts'
@@ -93,6 +94,8 @@ export type AppOverrides = {
   logger: Logger
   /** Of completions with a key. */
   completionTimings: Partial<CompletionTimings>
+  /** How long keys stay in their states. */
+  keyTimings: KeyTimings
   /** Between two tokens of the demo model, in milliseconds. */
   demoTokenDelayMs: number
   /** Called with the text of every SQL statement before it is sent. */
@@ -117,6 +120,7 @@ type Basics = {
   newId: NewId
   random: () => number
   readMemory: ReadMemory
+  keyTimings: KeyTimings
   logger: Logger
   cleanup: Cleanup
   completionTimings: CompletionTimings
@@ -139,6 +143,7 @@ export async function startApp(config: Config, overrides: Partial<AppOverrides> 
     newId,
     random: overrides.random ?? Math.random,
     readMemory: overrides.readMemory ?? readProcessMemory,
+    keyTimings: overrides.keyTimings ?? defaultKeyTimings,
     logger: overrides.logger ?? createLogger({ level: config.logLevel }),
     cleanup,
     completionTimings: { ...defaultCompletionTimings, ...overrides.completionTimings },
@@ -338,6 +343,7 @@ async function createServices(basics: Basics, platform: Platform, engine: TaskEn
       ...config.limits,
       exemptsLoopback: config.environment !== 'production',
     }),
+    keyTimings: basics.keyTimings,
   })
   cleanup.add('accounts', () => accounts.close())
   const access = createWorkspaceAccess({ db })

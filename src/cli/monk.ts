@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 import { ConfigError } from '../config.ts'
+import { WrongSecretError } from '../features/accounts/key-encryption.ts'
 import { AppError } from '../lib/errors.ts'
 import { MigrationError } from '../platform/database/apply-migrations.ts'
 import { DataDirectoryInUseError } from '../platform/database/data-directory-lock.ts'
@@ -9,7 +10,9 @@ import type { Command } from './command.ts'
 /** `monk <command> …`. Each is loaded only when it is asked for. */
 const commands: Record<string, () => Promise<Command>> = {
   demo: async () => (await import('./demo.ts')).demo,
+  keys: async () => (await import('./keys.ts')).keys,
   migrate: async () => (await import('./migrate.ts')).migrate,
+  users: async () => (await import('./users.ts')).users,
 }
 
 const output = (text: string): void => void process.stdout.write(`${text}\n`)
@@ -36,6 +39,7 @@ function isForPeople(error: unknown): error is Error {
     error instanceof ConfigError ||
     error instanceof AppError ||
     error instanceof MigrationError ||
+    error instanceof WrongSecretError ||
     error instanceof DataDirectoryInUseError
   )
 }

@@ -12,6 +12,8 @@ export type TestUser = { token: string; refreshToken: string; id: string; email:
 /** The real server on a free port, with an embedded database of its own, and a client of its public API. */
 export interface TestApp extends GraphQLClient, AsyncDisposable {
   readonly url: string
+  /** What it was started with: for `monk` commands that are to find it. */
+  readonly env: NodeJS.ProcessEnv
   readonly services: App['services']
   readonly logs: LogCapture
   /** Makes an account; the first of a server is its administrator. */
@@ -31,7 +33,7 @@ let accounts = 0
 export async function startTestApp({ env = {}, overrides = {} }: TestAppOptions = {}): Promise<TestApp> {
   const place = await createDatabasePlace()
   const logs = captureLogs()
-  const config = parseConfig({
+  const environment = {
     NODE_ENV: 'test',
     HOST: '127.0.0.1',
     PORT: '0',
@@ -44,13 +46,15 @@ export async function startTestApp({ env = {}, overrides = {} }: TestAppOptions 
     }),
     ...(place.servers !== null && { REDIS_URL: redisUrlOf(place.servers) }),
     ...env,
-  })
+  }
+  const config = parseConfig(environment)
   const app = await startApp(config, { logger: logs.logger, ...overrides })
   const client = createGraphQLClient(app.url)
 
   return {
     ...client,
     url: app.url,
+    env: environment,
     services: app.services,
     logs,
     async signUp(email = `person-${(accounts += 1)}@example.com`) {

@@ -21,7 +21,7 @@ export interface AccessChanges {
   announce(changes: readonly AccessChange[]): void
   /** `listener` must not throw. Listeners are called in the order in which they came. Returns what removes it. */
   onChange(listener: (change: AccessChange) => void): () => void
-  /** Hears nothing more. */
+  /** Hears nothing more; resolves when what was announced has been published, or could not be. */
   close(): Promise<void>
 }
 
@@ -39,10 +39,19 @@ export type AccessChangesDeps = { events: Events; newId: NewId; logger: Logger }
 
 export async function openAccessChanges({ events, newId, logger }: AccessChangesDeps): Promise<AccessChanges> {
   const listeners = new Set<(change: AccessChange) => void>()
+  const underWay = new Set<Promise<void>>()
   const self = newId()
 
   function tell(changes: readonly AccessChange[]): void {
     for (const change of changes) for (const listener of listeners) listener(change)
+  }
+
+  async function publish(changes: readonly AccessChange[]): Promise<void> {
+    try {
+      await events.publish(topic, { from: self, changes })
+    } catch (err) {
+      logger.warn({ err }, 'a change of permissions was not published; other processes notice within 30 s')
+    }
   }
 
   const subscription = await events.subscribe(topic, (message) => {
@@ -57,9 +66,8 @@ export async function openAccessChanges({ events, newId, logger }: AccessChanges
       if (changes.length === 0) return
       tell(changes)
       // Not awaited: what is committed is committed, and with Redis away the caller would wait for nothing.
-      void events.publish(topic, { from: self, changes }).catch((err: unknown) => {
-        logger.warn({ err }, 'a change of permissions was not published; other processes notice within 30 s')
-      })
+      const publishing = publish(changes).finally(() => underWay.delete(publishing))
+      underWay.add(publishing)
     },
     onChange(listener) {
       listeners.add(listener)
@@ -68,6 +76,7 @@ export async function openAccessChanges({ events, newId, logger }: AccessChanges
     async close() {
       listeners.clear()
       await subscription.unsubscribe()
+      await Promise.all(underWay)
     },
   }
 }

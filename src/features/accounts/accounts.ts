@@ -16,6 +16,7 @@ import type { ClientInfo } from './client-info.ts'
 import { createCsrfSignatures, type CsrfSignatures } from './csrf-signatures.ts'
 import type { FirstAdminPolicy } from './first-admin.ts'
 import { createHashSlots } from './hash-slots.ts'
+import type { KeyTimings } from './key-rotation.ts'
 import { openKeyRows } from './key-rows.ts'
 import { createLiveViewers } from './live-viewers.ts'
 import { createLogIn, type LogInInput } from './log-in.ts'
@@ -89,6 +90,8 @@ export type AccountsDeps = {
   bcryptCost: number
   firstAdmin: FirstAdminPolicy
   changes: AccessChanges
+  /** Default: defaultKeyTimings. */
+  keyTimings?: KeyTimings | undefined
   /** How often live viewers are looked at again without a message. Default 30 s. */
   sweepEveryMs?: number | undefined
   throttle: AuthThrottle
@@ -105,7 +108,7 @@ const defaultSweepEveryMs = 30_000
  */
 export async function createAccounts(deps: AccountsDeps): Promise<Accounts> {
   const { db, clock, newId, logger, bcryptCost, changes, throttle, sweepEveryMs = defaultSweepEveryMs } = deps
-  const keys = await openKeyRows(deps)
+  const keys = await openKeyRows({ ...deps, timings: deps.keyTimings })
   const slots = createHashSlots({
     maxRunning: Math.max(1, availableParallelism() - 1),
     maxWaiting: maxWaitingHashes,

@@ -3,8 +3,9 @@ import type { NewId } from '../../lib/ids.ts'
 import type { Prisma } from '../../generated/prisma/client.ts'
 import type { Database, Transaction } from '../../platform/database/database.ts'
 import type { Logger } from '../../platform/logger.ts'
+import { createKeyRotation, defaultKeyTimings, lockKeyRows, type KeyTimings } from './key-rotation.ts'
 import { createKeyEncryption, type KeyEncryption } from './key-encryption.ts'
-import { decryptKey, keyPurposes, newKeyRow, type Key, type KeyMaterial, type KeyPurpose } from './key.ts'
+import { decryptKey, isKeyPurpose, keyPurposes, newKeyRow, type Key, type KeyMaterial, type KeyPurpose } from './key.ts'
 
 /**
  * The keys of the server: rows that all processes share, encrypted with MONK_SECRET.
@@ -25,31 +26,42 @@ export interface KeyRows {
   find(purpose: KeyPurpose, id: string): Key | null
   /** All keys that may verify, oldest first. */
   usable(purpose: KeyPurpose): readonly Key[]
-  /** Reads the rows again; it also happens by itself, every 10 s. */
+  /** Takes the steps that are due and reads the rows again; it also happens by itself, every 10 s. */
   reload(): Promise<void>
   /** Stops reading the rows, and waits for a reading under way. */
   close(): Promise<void>
 }
 
-export type KeyRowsDeps = { db: Database; secret: string; clock: Clock; newId: NewId; logger: Logger }
-
-const reloadEveryMs = 10_000
+export type KeyRowsDeps = {
+  db: Database
+  secret: string
+  clock: Clock
+  newId: NewId
+  logger: Logger
+  /** Default: defaultKeyTimings. */
+  timings?: KeyTimings | undefined
+}
 
 /**
  * Makes the keys that are missing (once, also when several processes start at the same moment), reads all, and keeps them
- * up to date until `close`. Throws WrongSecretError when the rows were encrypted with another secret.
+ * up to date until `close`; whenever it reads them it also takes the steps of a rotation that are due. Throws WrongSecretError when the rows were encrypted with another secret.
  */
-export async function openKeyRows({ db, secret, clock, newId, logger }: KeyRowsDeps): Promise<KeyRows> {
+export async function openKeyRows(deps: KeyRowsDeps): Promise<KeyRows> {
+  const { db, secret, clock, newId, logger, timings = defaultKeyTimings } = deps
   const encryption = createKeyEncryption(secret)
+  const rotation = createKeyRotation({ db, clock, newId, encryption, timings })
   let keys = await readKeys(db, encryption, new Map())
   if (keyPurposes.some((purpose) => currentOf(keys, purpose) === undefined)) {
-    const candidates = keyPurposes.map((purpose) => newKeyRow(purpose, { id: newId(), at: clock.now(), encryption }))
+    const candidates = keyPurposes.map((purpose) =>
+      newKeyRow(purpose, { id: newId(), at: clock.now(), encryption, state: 'CURRENT' }),
+    )
     await db.transaction((tx) => createMissing(tx, candidates))
     keys = await readKeys(db, encryption, keys)
   }
 
   let reloading: Promise<void> | undefined
   async function readAgain(): Promise<void> {
+    await rotation.advance()
     keys = await readKeys(db, encryption, keys)
   }
   function reload(): Promise<void> {
@@ -63,7 +75,7 @@ export async function openKeyRows({ db, secret, clock, newId, logger }: KeyRowsD
     void reload().catch((err: unknown) =>
       logger.warn({ err }, 'the keys could not be read again; the next time they are'),
     )
-  }, reloadEveryMs).unref()
+  }, timings.reloadEveryMs).unref()
 
   return {
     current(purpose) {
@@ -103,10 +115,6 @@ async function readKeys(db: Database, encryption: KeyEncryption, known: KeysById
   return keys
 }
 
-function isKeyPurpose(purpose: string): purpose is KeyPurpose {
-  return keyPurposes.some((known) => known === purpose)
-}
-
 type Candidate = Prisma.KeyRowCreateManyInput & { purpose: KeyPurpose }
 
 async function createMissing(tx: Transaction, candidates: readonly Candidate[]): Promise<void> {
@@ -114,8 +122,4 @@ async function createMissing(tx: Transaction, candidates: readonly Candidate[]):
   const present = await tx.keyRow.findMany({ where: { state: 'CURRENT' }, select: { purpose: true } })
   const missing = candidates.filter((candidate) => !present.some(({ purpose }) => purpose === candidate.purpose))
   await tx.keyRow.createMany({ data: missing })
-}
-
-async function lockKeyRows(tx: Transaction): Promise<void> {
-  await tx.$executeRaw`SELECT pg_advisory_xact_lock(hashtextextended('monk: key rows', 0))`
 }

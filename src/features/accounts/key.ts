@@ -6,6 +6,11 @@ import type { KeyEncryption } from './key-encryption.ts'
 export const keyPurposes = ['JWT_SIGNING', 'CSRF', 'REFRESH', 'PEPPER'] as const
 export type KeyPurpose = (typeof keyPurposes)[number]
 
+/** Whether it is one that this version of the program uses. */
+export function isKeyPurpose(purpose: string): purpose is KeyPurpose {
+  return keyPurposes.some((known) => known === purpose)
+}
+
 type KeyState = 'NEXT' | 'CURRENT' | 'RETIRING'
 
 /** A key of the server, decrypted. Never log one. */
@@ -19,9 +24,9 @@ export type KeyMaterial =
 /** A row with a fresh key that nobody has seen. */
 export function newKeyRow(
   purpose: KeyPurpose,
-  { id, at, encryption }: { id: string; at: Date; encryption: KeyEncryption },
+  { id, at, encryption, state }: { id: string; at: Date; encryption: KeyEncryption; state: 'NEXT' | 'CURRENT' },
 ): Prisma.KeyRowCreateManyInput & { purpose: KeyPurpose } {
-  const row = { id, purpose, state: 'CURRENT' as const, createdAt: at, activatedAt: at }
+  const row = { id, purpose, state, createdAt: at, activatedAt: state === 'CURRENT' ? at : null }
   if (purpose !== 'JWT_SIGNING') {
     return { ...row, encryptedValue: encryption.encrypt(randomBytes(32), contextOf(row)) }
   }

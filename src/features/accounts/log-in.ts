@@ -8,6 +8,7 @@ import type { AuthThrottle } from './auth-throttle.ts'
 import type { ClientInfo } from './client-info.ts'
 import { lookupEmail } from './email.ts'
 import { insertSession, newSession, type GrantedSession } from './new-session.ts'
+import { createPasswordRenewal } from './password-renewal.ts'
 import type { Passwords } from './passwords.ts'
 
 export type LogInInput = { email: string; password: string }
@@ -16,6 +17,8 @@ export type LogInDeps = { db: Database; clock: Clock; newId: NewId; passwords: P
 
 /** Opens a session for who knows the password. */
 export function createLogIn({ db, clock, newId, passwords, throttle }: LogInDeps) {
+  const renewPassword = createPasswordRenewal({ db, passwords })
+
   async function recordFailure(user: User | null, reason: AuthFailure, client: ClientInfo): Promise<void> {
     await recordAudit(db.prisma, {
       id: newId(),
@@ -50,6 +53,7 @@ export function createLogIn({ db, clock, newId, passwords, throttle }: LogInDeps
   return async (input: LogInInput, client: ClientInfo): Promise<GrantedSession> => {
     await throttle.logIn(client.ip)
     const user = await throttle.guarded(input.email, () => requireUser(input, client), isWrongCredentials)
+    await renewPassword(user, input.password)
     const session = newSession(user.id, client, { clock, newId })
     const auditId = newId()
     await db.transaction(async (tx) => {

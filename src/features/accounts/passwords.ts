@@ -22,6 +22,11 @@ export interface Passwords {
    * Throws ServerBusyError when too many hash already.
    */
   verify(password: string, stored: string | null): Promise<boolean>
+  /**
+   * The value to store instead for a password that was just verified; null when the stored one is as good as a new one: it has the current
+   * pepper and cost. Throws ServerBusyError.
+   */
+  renew(password: string, stored: string): Promise<string | null>
 }
 
 export type PasswordsDeps = { keys: KeyRows; slots: HashSlots; strength: PasswordStrength; bcryptCost: number }
@@ -48,14 +53,23 @@ export function createPasswords({ keys, slots, strength, bcryptCost }: Passwords
     })
   }
 
+  async function hashed(normalised: string): Promise<string> {
+    const pepper = keys.current('PEPPER')
+    return `${version}:${pepper.id}:${await bcrypt.hash(pepperedWith(pepper, normalised), bcryptCost)}`
+  }
+
   return {
     async hash(password, email, field = 'input.password') {
       const normalised = requireLength(password, field)
       return slots.run(async () => {
         await requireStrong(normalised, email, field)
-        const pepper = keys.current('PEPPER')
-        return `${version}:${pepper.id}:${await bcrypt.hash(pepperedWith(pepper, normalised), bcryptCost)}`
+        return hashed(normalised)
       })
+    },
+    async renew(password, stored) {
+      const { pepper, hash } = parseStored(stored, keys)
+      const isCurrent = pepper.id === keys.current('PEPPER').id && bcrypt.getRounds(hash) >= bcryptCost
+      return isCurrent ? null : slots.run(() => hashed(password.normalize('NFC')))
     },
     verify(password, stored) {
       return slots.run(async () => {

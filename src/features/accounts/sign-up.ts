@@ -28,7 +28,7 @@ export type SignUpDeps = {
   throttle: AuthThrottle
 }
 
-const personalWorkspaceName = 'Personal'
+export const personalWorkspaceName = 'Personal'
 
 /** Makes an account, its personal workspace and its first session: all or nothing. */
 export function createSignUp({ db, clock, newId, passwords, firstAdmin, throttle }: SignUpDeps) {

@@ -118,7 +118,7 @@ mutation CreateSchedule {
     headers,
   },
   {
-    query: `# 8. What may be spent, and what was. Take your workspace's id from example 2.
+    query: `# 9. What may be spent, and what was. Take your workspace's id from example 2.
 mutation Budget {
   setBudget(input: { workspaceId: "PASTE_THE_WORKSPACE_ID_HERE", period: MONTH, limitUsd: 20 }) {
     budget { id period limitUsd spentUsd reservedUsd hard }
@@ -128,6 +128,24 @@ mutation Budget {
 query Spent($from: DateTime = "2026-01-01T00:00:00Z", $to: DateTime = "2027-01-01T00:00:00Z") {
   workspace { budgets { period limitUsd spentUsd hard agent { name } } }
   usage(from: $from, to: $to, groupBy: [MODEL, DAY]) { start model requests usage { totalTokens costUsd savedUsd } }
+}
+`,
+    headers,
+  },
+  {
+    query: `# 10. A key for a program: it may read this workspace and submit tasks. Its secret is shown once: send it as
+#     "Authorization: Bearer mk_…".
+mutation CreateApiKey {
+  createApiKey(input: { name: "My script", scopes: [READ, TASKS] }) {
+    secret
+    apiKey { id name prefix scopes expiresAt }
+  }
+}
+
+# Which sessions are mine? revokeSession(input: { id: "…" }) ends one, revokeOtherSessions all but this one.
+query Sessions {
+  viewer { sessions { id current userAgent ip createdAt lastUsedAt expiresAt } }
+  workspace { apiKeys { id name prefix scopes lastUsedAt } }
 }
 `,
     headers,

@@ -71,6 +71,24 @@ export async function startTestApp({ env = {}, overrides = {} }: TestAppOptions 
   }
 }
 
+export interface SecondApp extends GraphQLClient, AsyncDisposable {
+  readonly url: string
+}
+
+/** Another process beside the first, on its PostgreSQL and its Redis; dispose of it before the first. */
+export async function startSecondApp(first: TestApp, overrides: Partial<AppOverrides> = {}): Promise<SecondApp> {
+  const logs = captureLogs()
+  const app = await startApp(parseConfig(first.env), { logger: logs.logger, ...overrides })
+  return {
+    ...createGraphQLClient(app.url),
+    url: app.url,
+    async [Symbol.asyncDispose]() {
+      await app.close()
+      logs.assertNoErrors()
+    },
+  }
+}
+
 const signUpMutation = graphql(`
   mutation TestSignUp($input: SignUpInput!) {
     signUp(input: $input) {

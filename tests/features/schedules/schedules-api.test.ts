@@ -108,6 +108,7 @@ describe('createSchedule', () => {
   test.each([
     ['runAt', '2030-01-01T00:00:00Z', 'must not be given: the schedule says when'],
     ['idempotencyKey', 'once', 'must not be given: each due time makes one task'],
+    ['onDependencyFailure', 'RUN', 'must not be given: the tasks of a schedule wait for no others'],
     ['priority', 101, 'must be a whole number from -100 to 100'],
     ['prompt', '', 'must not be empty'],
     ['timeoutMs', 1, 'must be a whole number from 1000 to 3600000'],

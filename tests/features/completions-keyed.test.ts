@@ -202,11 +202,15 @@ test('50 who ask at once with the same key share one call', { timeout: 60_000 },
 
 test('says so when another model begins, also to whoever comes back with the text of the first', async () => {
   const { reply, go } = held('Whole', '.')
-  models.reply(stream(chunk({ role: 'assistant' }), text('half'), cut), reply)
+  // It breaks off when its first half has been heard: before that it might never be told.
+  let breakOff = (): void => undefined
+  const heard = new Promise<void>((resolve) => (breakOff = resolve))
+  models.reply(stream(chunk({ role: 'assistant' }), text('half'), hold(heard), cut), reply)
   const input = { prompt: 'Hello?', key: newKey() }
 
   const first = await listen(app, input, { isOver: ({ text: said }) => said === 'half' })
   const events = listen(other, input, { after: first.at(-1)?.cursor ?? null })
+  breakOff()
   go()
 
   expect(namesOf(await events)[0]).toBe('CompletionReset')

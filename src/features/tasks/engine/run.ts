@@ -147,14 +147,20 @@ function describeEnd(claimed: ClaimedRun, facts: RunFacts, deps: RunDeps): RunRe
   return { end: { ...end, outcome: 'RETRY', error, reason: error.message, retryDelayMs }, calls, tail: finished.tail }
 }
 
-/** The agent or the workspace may make no more model calls for now, whichever model is asked. */
+/** The agent or the workspace may make no more model calls for now, whichever model is asked. A budget that time does not free is no such limit. */
 function isLimited(failure: unknown): failure is AiError {
-  return failure instanceof AiError && failure.kind === 'rate_limit_exceeded'
+  if (!(failure instanceof AiError)) return false
+  return failure.kind === 'rate_limit_exceeded' || (failure.kind === 'budget_exceeded' && failure.retryAfterMs !== null)
 }
 
-function delayOfLimit({ agent }: ClaimedRun, { retryAfterMs }: AiError, queue: LimitQueue): number {
+/** A budget that frees up so late frees up for all at once: there is no line to stand in. */
+const longBudgetWaitMs = 60_000
+
+function delayOfLimit({ agent }: ClaimedRun, { kind, retryAfterMs }: AiError, queue: LimitQueue): number {
+  const waitMs = Math.min(retryAfterMs ?? 1_000, maxWishedDelayMs)
+  if (kind === 'budget_exceeded' && waitMs > longBudgetWaitMs) return waitMs
   const { id, requestsPerMinute } = agent
-  return Math.min(queue.delayMs(id, { retryAfterMs: retryAfterMs ?? 1_000, requestsPerMinute }), maxWishedDelayMs)
+  return Math.min(queue.delayMs(id, { retryAfterMs: waitMs, requestsPerMinute }), maxWishedDelayMs)
 }
 
 function attemptsOf(failure: unknown): readonly UpstreamAttempt[] {

@@ -37,6 +37,7 @@ import { createStepBatcher } from './features/tasks/engine/step-batcher.ts'
 import { createTaskPublisher, type TaskPublisher } from './features/tasks/streams/task-publisher.ts'
 import { createTaskStreams } from './features/tasks/streams/task-stream.ts'
 import { createTaskGraphs } from './features/tasks/task-graphs.ts'
+import { createTaskPriorities } from './features/tasks/task-priorities.ts'
 import { createTasks } from './features/tasks/tasks.ts'
 import { createTransitions, type Transitions } from './features/tasks/engine/transitions.ts'
 import { startWorker, type Worker } from './features/tasks/engine/worker.ts'
@@ -391,6 +392,7 @@ async function createServices(basics: Basics, platform: Platform, engine: TaskEn
       },
     }),
     taskGraphs: createTaskGraphs({ ...engine, db, access, newId, maxPromptBytes }),
+    taskPriorities: createTaskPriorities({ ...engine, db, access, clock, newId }),
     tasks: createTasks({ ...engine, db, events, access, clock, newId, logger, maxPromptBytes }),
     schedules: createSchedules({
       db,

@@ -11,6 +11,7 @@ import type { ProcessRegistry } from '../features/operations/process-registry.ts
 import type { Schedules } from '../features/schedules/schedules.ts'
 import type { TaskStreams } from '../features/tasks/streams/task-stream.ts'
 import type { TaskGraphs } from '../features/tasks/task-graphs.ts'
+import type { TaskPriorities } from '../features/tasks/task-priorities.ts'
 import type { Tasks } from '../features/tasks/tasks.ts'
 import type { WorkspaceFeeds } from '../features/tasks/streams/workspace-feed.ts'
 import type { UsageReports } from '../features/usage/usage-report.ts'
@@ -40,6 +41,7 @@ export interface Services {
   tasks: Tasks
   schedules: Schedules
   taskGraphs: TaskGraphs
+  taskPriorities: TaskPriorities
   taskStreams: TaskStreams
   workspaceFeeds: WorkspaceFeeds
   completions: Completions

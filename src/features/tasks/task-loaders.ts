@@ -6,6 +6,7 @@ import type { AttemptKey, Usage, UsageTotals } from '../usage/usage.ts'
 import type { TaskEventRecord } from './streams/task-messages.ts'
 import { readDependencies, readDependentPages } from './task-dependencies.ts'
 import { readTaskPages, type TaskPageOptions } from './task-pages.ts'
+import { readAhead, readBlockers, type Blockers } from './task-waits.ts'
 import { readAgentLoads, readOutputs, readTaskEvents, type AgentLoad, type EventRange } from './task-queries.ts'
 
 /** What of tasks is read for many at once, each by one statement. */
@@ -15,6 +16,10 @@ export interface TaskLoaders {
   taskOutput: BatchLoader<string, string | null>
   /** By agent. */
   agentLoad: BatchLoader<string, AgentLoad | null>
+  /** By task: what it waits for. */
+  taskBlockers: BatchLoader<string, Blockers | null>
+  /** By task: how many of its agent go first. */
+  tasksAhead: BatchLoader<string, number>
   /** By the owner that the options name. */
   taskPages(options: TaskPageOptions): BatchLoader<string, Page<Task>>
   /** By task. */
@@ -30,6 +35,8 @@ export function createTaskLoaders({ db, usage }: { db: Database; usage: Usage })
     taskUsage: batchLoader((ids) => usage.byTask(ids)),
     attemptUsage: batchLoader((keys) => usage.byAttempt(keys)),
     taskOutput: batchLoader((ids) => readOutputs(db, ids)),
+    taskBlockers: batchLoader((ids) => readBlockers(db, ids)),
+    tasksAhead: batchLoader((ids) => readAhead(db, ids)),
     agentLoad: batchLoader((ids) => readAgentLoads(db, ids)),
     taskPages: batchLoadersBy((ids, options) => readTaskPages(db, ids, options)),
     taskDependencies: batchLoader((ids) => readDependencies(db, ids)),

@@ -1,10 +1,11 @@
 import type { Task } from '../../generated/prisma/client.ts'
 import { builder } from '../../graphql/builder.ts'
+import type { GraphQLContext } from '../../graphql/context.ts'
 import { inOrder } from '../../graphql/in-order.ts'
 import { ModelAttemptRef } from '../usage/model-attempt.graphql.ts'
 import { UsageRef } from '../usage/usage.graphql.ts'
 import { workspacesOf } from '../workspaces/visible-workspaces.ts'
-import { statusReason } from './status-reason.ts'
+import { statusReason, type Surroundings } from './status-reason.ts'
 
 export const TaskStatusRef = builder.enumType('TaskStatus', {
   description: 'Where a task is on its way. The last four are its end.',
@@ -90,6 +91,21 @@ builder.prismaObject('TaskAttempt', {
   }),
 })
 
+/** Reads what the status of a task asks for, together with what is asked for other tasks. */
+async function surroundingsOf(
+  { id, status, agentId }: Pick<Task, 'id' | 'status' | 'agentId'>,
+  { loaders, services }: GraphQLContext,
+): Promise<Surroundings> {
+  const blockers = status === 'BLOCKED' ? await loaders.taskBlockers.load(id) : null
+  if (status !== 'QUEUED') return { blockers, agent: null, workers: null, ahead: null }
+  const [agent, ahead, workers] = await Promise.all([
+    loaders.agentLoad.load(agentId),
+    loaders.tasksAhead.load(id),
+    services.processes.workers(),
+  ])
+  return { blockers, agent, ahead, workers }
+}
+
 export const TaskRef = builder.prismaObject('Task', {
   description: 'Something that an agent is to do, once.',
   fields: (t) => ({
@@ -117,10 +133,7 @@ export const TaskRef = builder.prismaObject('Task', {
     statusReason: t.string({
       nullable: true,
       description: 'In words: why it does not run, or how it ended.',
-      resolve: async (task, _args, { loaders }) => {
-        const load = task.status === 'QUEUED' ? await loaders.agentLoad.load(task.agentId) : null
-        return statusReason(task, load)
-      },
+      resolve: async (task, _args, context) => statusReason(task, await surroundingsOf(task, context)),
     }),
     version: t.exposeInt('version', { description: 'Rises by one with every change of its status.' }),
     onDependencyFailure: t.expose('onDependencyFailure', {

@@ -5,7 +5,7 @@ import { agentLimits } from '../agents/agent-limits.ts'
 import { AgentRef } from '../agents/agent.graphql.ts'
 import { workspacesOf } from '../workspaces/visible-workspaces.ts'
 import { taskLimits } from './new-task.ts'
-import type { TaskRow } from './streams/task-messages.ts'
+import { TaskPayload } from './task-payload.graphql.ts'
 import { DependencyFailurePolicyRef, TaskRef } from './task.graphql.ts'
 
 builder.queryField('task', (t) =>
@@ -65,17 +65,6 @@ const CancelTaskInput = builder.inputType('CancelTaskInput', {
   fields: (t) => ({
     id: t.globalID({ for: TaskRef, required: true, description: 'Which task.' }),
     reason: t.string({ description: `Why, at most ${taskLimits.reasonLength} characters.` }),
-  }),
-})
-
-const TaskPayload = builder.objectRef<{ task: TaskRow }>('TaskPayload').implement({
-  description: 'A task that was made or changed.',
-  fields: (t) => ({
-    task: t.field({
-      type: TaskRef,
-      description: 'As it is now.',
-      resolve: ({ task }) => ({ ...task, idempotencyHash: null }),
-    }),
   }),
 })
 

@@ -57,6 +57,7 @@ describe('create', () => {
       concurrency: 10,
       requestsPerMinute: null,
       tokensPerMinute: null,
+      lastClaimedAt: null,
       maxAttempts: 3,
       retryInitialDelayMs: 1_000,
       retryMaxDelayMs: 60_000,

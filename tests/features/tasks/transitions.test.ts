@@ -166,7 +166,7 @@ describe('claim', () => {
 
     const owners = claimed.map((run) => run.agent.id)
     expect(owners.slice(0, 2).toSorted()).toEqual([idle.id, narrow.id].toSorted())
-    expect(owners.slice(2)).toEqual([idle.id, agent.id, idle.id])
+    expect(owners.slice(2)).toEqual([idle.id, idle.id, agent.id])
     expect(readyWorkspaceIds).toEqual([workspaceId])
   })
 

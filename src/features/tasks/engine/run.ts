@@ -7,6 +7,7 @@ import type { Logger } from '../../../platform/logger.ts'
 import { recordedCall, type CallOwner, type RecordedCall } from '../../usage/ledger.ts'
 import type { FinishedOutput, OutputWriter, RunOutput } from '../output/output-writer.ts'
 import type { LimitQueue } from './limit-queue.ts'
+import { stateOfAnswer } from './agent-state.ts'
 import { buildMessages } from './prompt.ts'
 import type { ClaimedRun } from './task-json.ts'
 import type { RunEnd, RunError } from './transitions.ts'
@@ -130,7 +131,10 @@ function describeEnd(claimed: ClaimedRun, facts: RunFacts, deps: RunDeps): RunRe
     error: null,
   }
   const isKept = !(facts.stopped instanceof AppError)
-  if ('answer' in outcome && isKept) return { end: { ...end, outcome: 'SUCCEEDED' }, calls, tail: finished.tail }
+  if ('answer' in outcome && isKept) {
+    const { write: agentState, problem: reason } = stateOfAnswer(claimed.agent, outcome.answer.json)
+    return { end: { ...end, outcome: 'SUCCEEDED', agentState, reason }, calls, tail: finished.tail }
+  }
   if (stopped === 'cancelled') return { end: { ...end, outcome: 'CANCELLED' }, calls, tail: finished.tail }
   if (stopped === 'shutdown') {
     return { end: { ...end, outcome: 'RELEASED', reason: 'The worker was shut down.' }, calls, tail: null }

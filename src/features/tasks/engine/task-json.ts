@@ -16,6 +16,8 @@ export type ClaimedRun = {
     temperature: number | null
     maxOutputTokens: number | null
     outputSchema: Readonly<Record<string, unknown>> | null
+    state: Readonly<Record<string, unknown>>
+    stateVersion: number
     requestsPerMinute: number | null
     tokensPerMinute: number | null
     retryInitialDelayMs: number
@@ -164,6 +166,8 @@ const claimedRun = z
       temperature: z.number().nullable(),
       max_output_tokens: z.number().nullable(),
       output_schema: z.record(z.string(), z.unknown()).nullable(),
+      state: z.record(z.string(), z.unknown()),
+      state_version: z.number(),
       requests_per_minute: z.number().nullable(),
       tokens_per_minute: z.number().nullable(),
       retry_initial_delay_ms: z.number(),
@@ -190,6 +194,8 @@ const claimedRun = z
         temperature: run.agent.temperature,
         maxOutputTokens: run.agent.max_output_tokens,
         outputSchema: run.agent.output_schema,
+        state: run.agent.state,
+        stateVersion: run.agent.state_version,
         requestsPerMinute: run.agent.requests_per_minute,
         tokensPerMinute: run.agent.tokens_per_minute,
         retryInitialDelayMs: run.agent.retry_initial_delay_ms,

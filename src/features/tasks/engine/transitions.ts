@@ -21,6 +21,7 @@ import { parseClaimedRun, parseTransition, type ClaimedRun } from './task-json.t
  *   RUNNING                       FAILED     step (end): terminal error, or the last attempt; reconcile: lost, and no retry left
  *   RUNNING                       SCHEDULED  step (end): retryable error; postpone: a limit is used up, not counted
  *   RUNNING                       QUEUED     step (end): released, not counted; reconcile: lost, counted
+ *   (any but the last four)       the same   setPriority: only its place among those that wait
  *   BLOCKED, SCHEDULED, QUEUED    CANCELLED  cancel; reconcile, when the agent is archived
  *   RUNNING                       CANCELLED  step (end), after cancel has asked for it; reconcile, when that takes too long
  */
@@ -44,6 +45,8 @@ export interface Transitions {
   postpone(end: RunEnd): Promise<{ transitions: TaskTransition[]; isPostponed: boolean }>
   /** In `tx`, when it is to happen together with something else; that must come first, because the last locks are taken here. */
   cancel(taskIds: readonly string[], reason: string | null, tx?: Transaction): Promise<TaskTransition[]>
+  /** Null when there is nothing to change: the task has ended, or has that priority. It takes the last locks of `tx`. */
+  setPriority(tx: Transaction, change: { taskId: string; priority: number }): Promise<TaskTransition | null>
   /** Keeps leases; what is missing from the answer is not ours any more. */
   heartbeat(leases: readonly Lease[], leaseMs: number): Promise<{ leaseToken: string; cancelRequested: boolean }[]>
   /** Repairs at most `limit` tasks of each kind. */
@@ -99,6 +102,9 @@ export class TaskLeftOutError extends Error {
 
 export type Lease = { taskId: string; leaseToken: string }
 
+/** Replaces an agent's state while `version` is its version. When it is not, the task's reason says so; the end counts all the same. */
+export type AgentStateWrite = { state: Readonly<Record<string, unknown>>; version: number }
+
 export type RunError = { code: string; message: string; retryable: boolean }
 
 /** How a run ended. RETRY becomes FAILED when that was the last attempt; LIMITED is for `postpone`, all others are for `step`. */
@@ -110,6 +116,8 @@ export type RunEnd = Lease & {
   error: RunError | null
   output: { segment: number; model: string; reason: string | null; text: string } | null
   outputJson: unknown
+  /** With SUCCEEDED only. */
+  agentState?: AgentStateWrite | null
   model: string | null
   timeToFirstTokenMs: number | null
   calls: readonly RecordedCall[]
@@ -229,6 +237,10 @@ export function createTransitions({ db }: { db: Database }): Transitions {
           : await tx.$queryRaw<Data[]>`SELECT task_cancel(${taskIds}::uuid[], ${reason}::text) AS data`
       return rows.map((row) => parseTransition(row.data))
     },
+    async setPriority(tx, { taskId, priority }) {
+      const rows = await tx.$queryRaw<Data[]>`SELECT task_set_priority(${taskId}::uuid, ${priority}::int) AS data`
+      return rows.map((row) => parseTransition(row.data))[0] ?? null
+    },
     async heartbeat(leases, leaseMs) {
       const rows = await db.query<{ lease_token: string; cancel_requested: boolean }>(heartbeatStatement, [
         leases.map((lease) => lease.taskId),
@@ -316,6 +328,7 @@ function endJson(end: RunEnd): Record<string, unknown> {
     error_retryable: end.error?.retryable ?? null,
     output: end.output === null ? null : { ...end.output, length: end.output.text.length },
     output_json: end.outputJson ?? null,
+    ...(end.agentState != null && { agent_state: end.agentState.state, agent_state_version: end.agentState.version }),
     model: end.model,
     time_to_first_token_ms: end.timeToFirstTokenMs,
   }

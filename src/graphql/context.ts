@@ -2,6 +2,7 @@ import type { AiClient } from '../ai/ai-client.ts'
 import type { Accounts } from '../features/accounts/accounts.ts'
 import type { ApiKeys } from '../features/accounts/api-keys.ts'
 import type { UserAdministration } from '../features/accounts/user-administration.ts'
+import type { CookieMode } from '../features/accounts/cookie-mode.ts'
 import type { Viewer } from '../features/accounts/viewer.ts'
 import type { AuditLog } from '../features/audit/audit-log.ts'
 import type { Agents } from '../features/agents/agents.ts'
@@ -62,6 +63,8 @@ export type GraphQLContext = {
   /** Batch and remember reads: for the life of a query or mutation, or of one event of a subscription. */
   loaders: Loaders
   client: Client
+  /** Cookie mode; null over a WebSocket, which cannot set cookies. */
+  cookies: CookieMode | null
   /** Aborted when nobody waits for the answer any more: the caller is gone, or the subscription is over. */
   signal: AbortSignal
 }

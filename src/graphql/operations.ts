@@ -7,6 +7,7 @@ import {
   type GraphQLError,
   type GraphQLSchema,
 } from 'graphql'
+import type { CookieMode } from '../features/accounts/cookie-mode.ts'
 import type { Viewer } from '../features/accounts/viewer.ts'
 import { BadUserInputError, type UnauthenticatedError } from '../lib/errors.ts'
 import type { Admission, Asker, CostReport } from './admission.ts'
@@ -33,6 +34,12 @@ export type OperationRequest = {
   variables: Variables
 }
 
+/** Cookie mode, and what it holds operations to. */
+export interface CallerCookies extends CookieMode {
+  /** Throws ForbiddenError when the request came with cookies and may not do this. */
+  assertAllowed(operation: OperationTypeNode, sessionId: string | null): void
+}
+
 /** Who asks, and how. */
 export type Caller = {
   requestId: string
@@ -40,6 +47,8 @@ export type Caller = {
   /** Why the credentials that came are not valid; such a caller is nobody, and may only get new ones. */
   credentialsError?: UnauthenticatedError | null
   client: Client
+  /** Null over a WebSocket. */
+  cookies?: CallerCookies | null
   transport: Transport
   /** Aborted when the caller is gone. */
   signal: AbortSignal
@@ -106,6 +115,7 @@ export function createOperations(
       if (!operation) throw new BadUserInputError('operationName', 'Name one operation of the document.')
       const fields = rootFields(document, operation)
       assertCredentials(fields, caller.credentialsError ?? null)
+      caller.cookies?.assertAllowed(operation.operation, caller.viewer?.sessionId ?? null)
       assertTransport({ operation: operation.operation, fields }, caller.transport)
       assertVariables(schema, operation, variables)
       const cost = await admission.cost(caller, operationCost({ schema, document, operation, variables }))
@@ -121,8 +131,8 @@ export function createOperations(
   }
 
   function contextFor(caller: Caller, signal: AbortSignal): GraphQLContext {
-    const { requestId, viewer, client } = caller
-    return { requestId, viewer, client, services, loaders: createLoaders(services, viewer), signal }
+    const { requestId, viewer, client, cookies = null } = caller
+    return { requestId, viewer, client, cookies, services, loaders: createLoaders(services, viewer), signal }
   }
 
   function runOnce({ executionMs, cost }: { executionMs: number | null; cost: CostReport }): Run {

@@ -1,5 +1,6 @@
 import { lexicographicSortSchema, printSchema, type GraphQLSchema } from 'graphql'
 import '../features/accounts/accounts.graphql.ts'
+import '../features/accounts/authentication.graphql.ts'
 import '../features/accounts/api-keys.graphql.ts'
 import '../features/accounts/sessions.graphql.ts'
 import '../features/accounts/users.graphql.ts'

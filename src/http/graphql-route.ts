@@ -6,6 +6,7 @@ import { answerPreflight, setCorsHeaders } from './cors.ts'
 import type { Exchange } from './exchange.ts'
 import { createGraphiQLPage } from './graphiql.ts'
 import { methodNotAllowed, notAcceptable } from './http-error.ts'
+import type { ReadCookies, RequestCookies } from './request-cookies.ts'
 import type { Respond } from './respond.ts'
 import type { OperationRequest, Operations } from '../graphql/operations.ts'
 import type { OperationAnswers } from './yoga.ts'
@@ -15,6 +16,7 @@ export type GraphQLRouteDeps = {
   operations: Pick<Operations, 'admit'>
   answers: OperationAnswers
   authenticate: Authenticate
+  readCookies: ReadCookies
 }
 
 export type GraphQLRouteOptions = {
@@ -25,21 +27,23 @@ export type GraphQLRouteOptions = {
   maxBodyBytes: number
 }
 
+type Admitted = Identity & { cookies: RequestCookies }
+
 const namesDocument = ['query', 'documentId', 'extensions']
 
 /** `/graphql`: POST for all operations, GET for the GraphiQL page and for an `EventSource`. */
 export function createGraphQLRoute(
-  { respond, operations, answers, authenticate }: GraphQLRouteDeps,
+  { respond, operations, answers, authenticate, readCookies }: GraphQLRouteDeps,
   { publicOrigins, graphiql, maxBodyBytes }: GraphQLRouteOptions,
 ): (exchange: Exchange) => Promise<void> {
   const graphiqlPage = createGraphiQLPage()
 
   async function post(exchange: Exchange, accepted: Accepted): Promise<void> {
     if (!accepted.json && !accepted.eventStream) throw notAcceptable()
-    const identity = await admit(exchange)
+    const admitted = await admit(exchange)
     const operation = await readOperation(exchange.request, maxBodyBytes)
     const transport = accepted.eventStream ? 'post-stream' : 'post'
-    await run(exchange, operation, { ...identity, transport })
+    await run(exchange, operation, { ...admitted, transport })
   }
 
   async function get(exchange: Exchange, accepted: Accepted): Promise<void> {
@@ -48,21 +52,24 @@ export function createGraphQLRoute(
     if (!accepted.eventStream || !namesDocument.some((name) => searchParams.has(name))) {
       throw methodNotAllowed('POST', { suggestions: ['Send the operation by POST, as application/json.'] })
     }
-    const identity = await admit(exchange)
-    await run(exchange, operationOfQuery(searchParams), { ...identity, transport: 'get-stream' })
+    const admitted = await admit(exchange)
+    await run(exchange, operationOfQuery(searchParams), { ...admitted, transport: 'get-stream' })
   }
 
   /** Who asks; counted before anything is read of what they ask. */
-  async function admit({ request, client }: Exchange): Promise<Identity> {
-    const identity = await identify(() => bearerToken(request.headers.authorization), authenticate)
+  async function admit(exchange: Exchange): Promise<Admitted> {
+    const { request, client } = exchange
+    const cookies = readCookies(exchange)
+    const readToken = (): string | null => bearerToken(request.headers.authorization) ?? cookies.accessToken
+    const identity = await identify(readToken, authenticate)
     await operations.admit({ viewer: identity.authentication?.viewer ?? null, client })
-    return identity
+    return { ...identity, cookies }
   }
 
   async function run(
     exchange: Exchange,
     operation: OperationRequest,
-    { authentication, credentialsError, transport }: Identity & { transport: Transport },
+    { authentication, credentialsError, cookies, transport }: Admitted & { transport: Transport },
   ): Promise<void> {
     const { requestId, client, signal } = exchange
     await answers.answer(exchange, operation, {
@@ -71,6 +78,7 @@ export function createGraphQLRoute(
       credentialsError,
       expiresAt: authentication?.expiresAt ?? null,
       client,
+      cookies,
       transport,
       signal,
     })

@@ -7,6 +7,7 @@ import { createGraphQLRoute, type GraphQLRouteOptions } from './graphql-route.ts
 import { checkReadiness } from './health.ts'
 import { methodNotAllowed } from './http-error.ts'
 import type { Operations } from '../graphql/operations.ts'
+import type { ReadCookies } from './request-cookies.ts'
 import type { Respond } from './respond.ts'
 import type { OperationAnswers } from './yoga.ts'
 
@@ -17,6 +18,7 @@ export type RoutesDeps = {
   operations: Pick<Operations, 'admit'>
   answers: OperationAnswers
   authenticate: Authenticate
+  readCookies: ReadCookies
   db: Pick<Database, 'ping'>
   jwks: () => Promise<JSONWebKeySet>
 }
@@ -29,11 +31,11 @@ const jwksMaxAgeSeconds = 60
 
 /** Every path that this server knows. */
 export function createRoutes(
-  { respond, operations, answers, authenticate, db, jwks }: RoutesDeps,
+  { respond, operations, answers, authenticate, readCookies, db, jwks }: RoutesDeps,
   { servesApi, ...options }: RoutesOptions,
 ): Route {
   const apiRoutes: [string, Route][] = [
-    ['/graphql', createGraphQLRoute({ respond, operations, answers, authenticate }, options)],
+    ['/graphql', createGraphQLRoute({ respond, operations, answers, authenticate, readCookies }, options)],
     ['/', reading(async (exchange) => respond.redirect(exchange, '/graphql'))],
   ]
   const routes = new Map<string, Route>([

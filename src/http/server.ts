@@ -10,6 +10,9 @@ import type { Watch } from './authentication.ts'
 import { pathOf, type Exchange } from './exchange.ts'
 import { createReadOrigin } from './forwarding.ts'
 import { createLiveConnections, type LiveConnectionsOptions } from './live-connections.ts'
+import { createSocketCookies } from './socket-cookies.ts'
+import { createPageOrigins } from './page-origins.ts'
+import { createReadCookies } from './request-cookies.ts'
 import { requestIdOf } from './request-id.ts'
 import { createRespond, setCommonHeaders } from './respond.ts'
 import { createRoutes } from './routes.ts'
@@ -64,8 +67,11 @@ export function createHttpServer(deps: HttpServerDeps, options: HttpServerOption
   const answers = createOperationAnswers({ operations, live, watch, clock, logger })
   const respond = createRespond({ clock, logger })
   const authenticate = (token: string): ReturnType<typeof accounts.authenticate> => accounts.authenticate(token)
+  const readOrigin = createReadOrigin(options.trustedProxies)
+  const origins = createPageOrigins(options.publicOrigins)
+  const readCookies = createReadCookies({ csrf: accounts.csrf, origins, clock, newId })
   const route = createRoutes(
-    { respond, operations, answers, authenticate, db: services.db, jwks: () => accounts.jwks() },
+    { respond, operations, answers, authenticate, readCookies, db: services.db, jwks: () => accounts.jwks() },
     options,
   )
   const webSockets = createWebSockets(
@@ -74,6 +80,7 @@ export function createHttpServer(deps: HttpServerDeps, options: HttpServerOption
       authenticate,
       watch,
       clientOf: (request) => clientOf(request, readOrigin(request).ip),
+      cookieTokenOf: createSocketCookies({ origins, readOrigin }),
       live,
       clock,
       logger,
@@ -81,7 +88,6 @@ export function createHttpServer(deps: HttpServerDeps, options: HttpServerOption
     },
     { ...defaultWebSocketsOptions, ...options.webSockets },
   )
-  const readOrigin = createReadOrigin(options.trustedProxies)
   let closing = false
 
   const server = createServer(

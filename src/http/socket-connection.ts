@@ -6,6 +6,8 @@ import type { Authentication } from './authentication.ts'
 export type Connection = {
   socket: WebSocket
   client: Client
+  /** See CookieTokenOf. */
+  readCookieToken: () => string | null
   authentication: Authentication | null
   /** Aborted when the socket is closed, or will be. */
   closed: AbortSignal

@@ -16,6 +16,7 @@ import type { Authenticate, Watch } from './authentication.ts'
 import type { LiveConnections } from './live-connections.ts'
 import { createMessageMeter } from './message-meter.ts'
 import type { Connection } from './socket-connection.ts'
+import type { CookieTokenOf } from './socket-cookies.ts'
 import { identifySocket } from './socket-identity.ts'
 import { keepAlive } from './socket-liveness.ts'
 import { createPrepare } from './socket-operation.ts'
@@ -34,6 +35,7 @@ export type WebSocketsDeps = {
   authenticate: Authenticate
   watch: Watch
   clientOf: (request: IncomingMessage) => Client
+  cookieTokenOf: CookieTokenOf
   live: LiveConnections
   clock: Clock
   logger: Logger
@@ -92,7 +94,11 @@ export function createWebSockets(deps: WebSocketsDeps, options: WebSocketsOption
 
   /** False closes with 4403, after which clients may come back with a fresh token. */
   async function connect({ connectionParams, extra }: Connected): Promise<boolean> {
-    const { authentication, credentialsError } = await identifySocket(connectionParams, deps.authenticate)
+    const { authentication, credentialsError } = await identifySocket(
+      connectionParams,
+      extra.readCookieToken,
+      deps.authenticate,
+    )
     const asker = { viewer: authentication?.viewer ?? null, client: extra.client }
     await operations.admit(asker)
     if (credentialsError !== null) return false
@@ -111,7 +117,13 @@ export function createWebSockets(deps: WebSocketsDeps, options: WebSocketsOption
     const closed = new AbortController()
     // One listener for each operation, and a socket may have many.
     setMaxListeners(0, closed.signal)
-    const connection = { socket, client: deps.clientOf(request), authentication: null, closed: closed.signal }
+    const connection = {
+      socket,
+      client: deps.clientOf(request),
+      readCookieToken: () => deps.cookieTokenOf(request),
+      authentication: null,
+      closed: closed.signal,
+    }
     const outbox = createOutbox(socket, { ...options, onCutOff: () => closed.abort() })
     const isInTime = createMessageMeter(options.maxMessagesPerSecond, clock)
     const handleClose = protocol.opened(

@@ -299,7 +299,7 @@ describe('a page of another origin', () => {
     const answer = await post(open, { ...json, origin })
     expect(answer.headers.get('access-control-allow-origin')).toBe(origin)
     expect(answer.headers.get('vary')).toBe('Origin')
-    expect(answer.headers.get('access-control-allow-credentials')).toBeNull()
+    expect(answer.headers.get('access-control-allow-credentials')).toBe('true')
   })
 
   test('gets no permission otherwise', async () => {
@@ -308,6 +308,7 @@ describe('a page of another origin', () => {
       expect(asked.headers.get('access-control-allow-origin')).toBeNull()
       const answer = await post(open, { ...json, origin: from })
       expect(answer.headers.get('access-control-allow-origin')).toBeNull()
+      expect(answer.headers.get('access-control-allow-credentials')).toBeNull()
     }
   })
 })

@@ -1,11 +1,9 @@
 import { UserRole } from '../../generated/prisma/client.ts'
 import { builder } from '../../graphql/builder.ts'
 import type { GraphQLContext } from '../../graphql/context.ts'
-import { BadUserInputError } from '../../lib/errors.ts'
 import { workspacesOf } from '../workspaces/visible-workspaces.ts'
-import type { SessionTokens } from './accounts.ts'
 import type { ClientInfo } from './client-info.ts'
-import { requireSession, requireViewer } from './viewer.ts'
+import { requireViewer } from './viewer.ts'
 import { sessionsOf, visibleSession, visibleUser } from './visible-rows.ts'
 
 const UserRoleRef = builder.enumType('UserRole', {
@@ -71,59 +69,6 @@ const ViewerRef = builder.prismaObject('User', {
   }),
 })
 
-const AuthPayload = builder.objectRef<SessionTokens>('AuthPayload').implement({
-  description: 'The tokens of a session.',
-  fields: (t) => ({
-    user: t.field({ type: UserRef, description: 'Whose session it is.', resolve: ({ user }) => user }),
-    accessToken: t.exposeString('accessToken', {
-      nullable: true,
-      description: 'Send it as `Authorization: Bearer <token>`; valid for 10 minutes.',
-    }),
-    refreshToken: t.exposeString('refreshToken', {
-      nullable: true,
-      description: 'Exchange it once, with refreshSession, for the next pair; valid for 7 days.',
-    }),
-    accessTokenExpiresAt: t.expose('accessTokenExpiresAt', {
-      type: 'DateTime',
-      description: 'When the access token expires.',
-    }),
-  }),
-})
-
-const LogOutPayload = builder.objectRef<{ ok: boolean }>('LogOutPayload').implement({
-  description: 'The session has ended.',
-  fields: (t) => ({ ok: t.exposeBoolean('ok', { description: 'Always true.' }) }),
-})
-
-const SignUpInput = builder.inputType('SignUpInput', {
-  description: 'A new account.',
-  fields: (t) => ({
-    email: t.string({ required: true, description: 'An e-mail address, at most 254 characters.' }),
-    password: t.string({
-      required: true,
-      description: '12 to 128 characters, hard to guess for somebody who knows the e-mail.',
-    }),
-    bootstrapToken: t.string({
-      description: 'The MONK_BOOTSTRAP_TOKEN of a server in production: makes its first administrator.',
-    }),
-  }),
-})
-
-const LogInInput = builder.inputType('LogInInput', {
-  description: 'Who wants to come in.',
-  fields: (t) => ({
-    email: t.string({ required: true, description: 'The e-mail of the account.' }),
-    password: t.string({ required: true, description: 'Its password.' }),
-  }),
-})
-
-const RefreshSessionInput = builder.inputType('RefreshSessionInput', {
-  description: 'Which session goes on.',
-  fields: (t) => ({
-    refreshToken: t.string({ description: 'The newest refresh token of the session.' }),
-  }),
-})
-
 builder.queryField('viewer', (t) =>
   t.prismaField({
     type: ViewerRef,
@@ -138,48 +83,6 @@ builder.queryField('viewer', (t) =>
   }),
 )
 
-builder.mutationFields((t) => ({
-  signUp: t.field({
-    type: AuthPayload,
-    skipTypeScopes: true,
-    description:
-      'Makes an account with a personal workspace, and logs it in. On a fresh server it becomes the administrator.',
-    args: { input: t.arg({ type: SignUpInput, required: true, description: 'The account.' }) },
-    resolve: (_root, { input }, context) => context.services.accounts.signUp(input, clientInfo(context)),
-  }),
-  logIn: t.field({
-    type: AuthPayload,
-    skipTypeScopes: true,
-    description: 'Opens a session.',
-    args: { input: t.arg({ type: LogInInput, required: true, description: 'E-mail and password.' }) },
-    resolve: (_root, { input }, context) => context.services.accounts.logIn(input, clientInfo(context)),
-  }),
-  refreshSession: t.field({
-    type: AuthPayload,
-    skipTypeScopes: true,
-    description:
-      'Exchanges a refresh token for new tokens. A token that comes back after it was used ends the session.',
-    args: { input: t.arg({ type: RefreshSessionInput, description: 'The refresh token.' }) },
-    resolve: (_root, { input }, context) =>
-      context.services.accounts.refreshSession(requireRefreshToken(input?.refreshToken), clientInfo(context)),
-  }),
-  logOut: t.field({
-    type: LogOutPayload,
-    description: 'Ends the session of this request: its tokens are refused from now on.',
-    resolve: async (_root, _args, context) => {
-      await context.services.accounts.logOut(requireSession(context.viewer), clientInfo(context))
-      return { ok: true }
-    },
-  }),
-}))
-
 export function clientInfo({ client, requestId }: GraphQLContext): ClientInfo {
   return { ...client, requestId }
-}
-
-function requireRefreshToken(token: string | null | undefined): string {
-  if (token === null || token === undefined) {
-    throw new BadUserInputError('input.refreshToken', 'Send the newest refresh token of the session.')
-  }
-  return token
 }

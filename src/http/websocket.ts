@@ -1,23 +1,21 @@
 import type { ExecutionArgs } from 'graphql'
-import { CloseCode, handleProtocols, makeServer, type Context } from 'graphql-ws'
+import { CloseCode, handleProtocols, makeServer } from 'graphql-ws'
 import { setMaxListeners } from 'node:events'
 import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { WebSocketServer, type RawData, type WebSocket } from 'ws'
-import type { Viewer } from '../features/accounts/viewer.ts'
 import type { Client } from '../graphql/context.ts'
 import type { Operations, PreparedOperation } from '../graphql/operations.ts'
 import type { Clock } from '../lib/clock.ts'
 import { AppError } from '../lib/errors.ts'
 import type { NewId } from '../lib/ids.ts'
 import type { Logger } from '../platform/logger.ts'
-import { atTime } from './at-time.ts'
 import type { Authenticate, Watch } from './authentication.ts'
 import type { LiveConnections } from './live-connections.ts'
 import { createMessageMeter } from './message-meter.ts'
 import type { Connection } from './socket-connection.ts'
 import type { CookieTokenOf } from './socket-cookies.ts'
-import { identifySocket } from './socket-identity.ts'
+import { createConnect } from './socket-connect.ts'
 import { keepAlive } from './socket-liveness.ts'
 import { createPrepare } from './socket-operation.ts'
 import { createOutbox, tryAgainLater } from './socket-outbox.ts'
@@ -65,17 +63,17 @@ export const defaultWebSocketsOptions: WebSocketsOptions = {
   pingIntervalMs: 12_000,
 }
 
-type Connected = Context<Record<string, unknown>, Connection>
 type Run = Extract<PreparedOperation, { kind: 'ready' }>['run']
 
 export function createWebSockets(deps: WebSocketsDeps, options: WebSocketsOptions): WebSockets {
-  const { operations, live, clock, logger } = deps
+  const { clock, logger } = deps
+  const connect = createConnect(deps)
   const prepare = createPrepare(deps, options)
   const runs = new WeakMap<ExecutionArgs, Run>()
 
   const protocol = makeServer<Record<string, unknown>, Connection>({
     connectionInitWaitTimeout: options.initTimeoutMs,
-    onConnect: (context) => connect(context),
+    onConnect: ({ connectionParams, extra }) => connect(connectionParams, extra),
     async onSubscribe({ extra, subscriptions }, _id, payload) {
       const prepared = await prepare(payload, extra, Object.keys(subscriptions).length)
       if (prepared.kind === 'refused') return [...prepared.errors]
@@ -90,27 +88,6 @@ export function createWebSockets(deps: WebSocketsDeps, options: WebSocketsOption
     const run = runs.get(args)
     if (run === undefined) throw new Error('an operation was executed that was not prepared')
     return run()
-  }
-
-  /** False closes with 4403, after which clients may come back with a fresh token. */
-  async function connect({ connectionParams, extra }: Connected): Promise<boolean> {
-    const { authentication, credentialsError } = await identifySocket(
-      connectionParams,
-      extra.readCookieToken,
-      deps.authenticate,
-    )
-    const asker = { viewer: authentication?.viewer ?? null, client: extra.client }
-    await operations.admit(asker)
-    if (credentialsError !== null) return false
-    const leave = live.enter(asker)
-    if (leave === null) throw new AppError('RATE_LIMITED', 'There are too many sockets.')
-    if (extra.closed.aborted) leave()
-    extra.socket.once('close', leave)
-    if (authentication === null) return true
-    extra.authentication = authentication
-    closeWhenRefused(deps.watch, authentication.viewer, extra)
-    closeAt(authentication.expiresAt, clock.now(), extra)
-    return true
   }
 
   function open(socket: WebSocket, request: IncomingMessage): void {
@@ -184,19 +161,6 @@ export function createWebSockets(deps: WebSocketsDeps, options: WebSocketsOption
       server.close()
     },
   }
-}
-
-function closeAt(time: Date | null, now: Date, { socket }: Connection): void {
-  if (time === null) return
-  const cancel = atTime(time, now, () => socket.close(CloseCode.Forbidden, 'Token expired'))
-  socket.once('close', cancel)
-}
-
-/** With the same code as for an expired token: clients come back, and are refused unless they have a new session by then. */
-function closeWhenRefused(watch: Watch, viewer: Viewer, { socket, closed }: Connection): void {
-  if (closed.aborted) return
-  const unwatch = watch(viewer, () => socket.close(CloseCode.Forbidden, 'Session ended'))
-  socket.once('close', unwatch)
 }
 
 function textOf(data: RawData): string {

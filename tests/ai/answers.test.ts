@@ -34,6 +34,7 @@ test('streams an answer and tells what it was', async () => {
     costNanoUsd: null,
   }
   expect(seen.answer).toEqual({
+    cached: false,
     text: 'Hello you',
     json: null,
     model: 'a/m',

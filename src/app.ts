@@ -30,12 +30,15 @@ import { createScheduler, type Scheduler } from './features/schedules/scheduler.
 import { createSchedules } from './features/schedules/schedules.ts'
 import { createKeyedCompletions, type KeyedCompletions } from './features/completions/keyed-completions.ts'
 import { createAnnouncer, type Announcer } from './features/tasks/engine/announcer.ts'
+import { createDependencyResults } from './features/tasks/engine/dependency-results.ts'
 import { createOutputWriter } from './features/tasks/output/output-writer.ts'
 import { createLimitQueue } from './features/tasks/engine/limit-queue.ts'
 import { createReconciler, type Reconciler } from './features/tasks/engine/reconciler.ts'
 import { createStepBatcher } from './features/tasks/engine/step-batcher.ts'
 import { createTaskPublisher, type TaskPublisher } from './features/tasks/streams/task-publisher.ts'
 import { createTaskStreams } from './features/tasks/streams/task-stream.ts'
+import { createBulkTasks } from './features/tasks/bulk-tasks.ts'
+import { createTaskRetries } from './features/tasks/task-retries.ts'
 import { createTaskGraphs } from './features/tasks/task-graphs.ts'
 import { createTaskPriorities } from './features/tasks/task-priorities.ts'
 import { createTasks } from './features/tasks/tasks.ts'
@@ -391,6 +394,8 @@ async function createServices(basics: Basics, platform: Platform, engine: TaskEn
         await engine.reconciler.reconcile()
       },
     }),
+    taskRetries: createTaskRetries({ ...engine, db, access, clock, newId }),
+    bulkTasks: createBulkTasks({ ...engine, db, access, events, clock, newId, logger }),
     taskGraphs: createTaskGraphs({ ...engine, db, access, newId, maxPromptBytes }),
     taskPriorities: createTaskPriorities({ ...engine, db, access, clock, newId }),
     tasks: createTasks({ ...engine, db, events, access, clock, newId, logger, maxPromptBytes }),
@@ -488,7 +493,20 @@ async function startTaskWorker(basics: Basics, platform: Platform, engine: TaskE
   cleanup.add('steps', () => steps.close())
   const ledger = createLedger({ db })
   const limitQueue = createLimitQueue({ clock })
-  const shared = { ...platform, transitions, announcer, steps, ledger, output, limitQueue, clock, random, logger }
+  const dependencies = createDependencyResults({ db })
+  const shared = {
+    ...platform,
+    transitions,
+    announcer,
+    steps,
+    ledger,
+    output,
+    dependencies,
+    limitQueue,
+    clock,
+    random,
+    logger,
+  }
   return startWorker({ ...shared, concurrency, leaseMs })
 }
 

@@ -11,6 +11,8 @@ import type { Completions } from '../features/completions/completions.ts'
 import type { ProcessRegistry } from '../features/operations/process-registry.ts'
 import type { Schedules } from '../features/schedules/schedules.ts'
 import type { TaskStreams } from '../features/tasks/streams/task-stream.ts'
+import type { BulkTasks } from '../features/tasks/bulk-tasks.ts'
+import type { TaskRetries } from '../features/tasks/task-retries.ts'
 import type { TaskGraphs } from '../features/tasks/task-graphs.ts'
 import type { TaskPriorities } from '../features/tasks/task-priorities.ts'
 import type { Tasks } from '../features/tasks/tasks.ts'
@@ -43,6 +45,8 @@ export interface Services {
   schedules: Schedules
   taskGraphs: TaskGraphs
   taskPriorities: TaskPriorities
+  taskRetries: TaskRetries
+  bulkTasks: BulkTasks
   taskStreams: TaskStreams
   workspaceFeeds: WorkspaceFeeds
   completions: Completions

@@ -10,7 +10,7 @@ import { TaskConnection } from './task-connection.graphql.ts'
 import { maxSearchLength, parseTaskFilter, type TaskFilterInput } from './task-filter.ts'
 import { TaskRef, TaskStatusRef } from './task.graphql.ts'
 
-const TaskFilter = builder.inputType('TaskFilter', {
+export const TaskFilter = builder.inputType('TaskFilter', {
   description: 'Which tasks: those that meet all that is given.',
   fields: (t) => ({
     status: t.field({ type: [TaskStatusRef], description: 'In one of these statuses; an empty list matches none.' }),

@@ -86,6 +86,16 @@ const writes: Case[] = [
     variables: ({ task: id }) => ({ input: { id } }),
   },
   {
+    name: 'retryTask',
+    document: mutation('retryTask', 'RetryTaskInput', 'task { status }'),
+    variables: ({ task: id }) => ({ input: { id } }),
+  },
+  ...['cancelTasks', 'retryTasks'].map((name) => ({
+    name,
+    document: mutation(name, 'BulkTasksInput', 'count'),
+    variables: ({ workspace }: Ids) => ({ input: { workspaceId: workspace, filter: {} } }),
+  })),
+  {
     name: 'archiveAgent',
     document: mutation('archiveAgent', 'AgentInput', 'agent { status }'),
     variables: ({ agent: id }) => ({ input: { id } }),

@@ -96,7 +96,7 @@ test(
   async () => {
     const statements: string[] = []
     await using app = await startTestApp({
-      env: { LIMIT_COMPLEXITY: '100000' },
+      env: { LIMIT_COMPLEXITY: '100000', LIMIT_DEPTH: '12' },
       overrides: { onStatement: (sql) => void statements.push(sql) },
     })
 

@@ -1,3 +1,4 @@
+import { createDependencyResults } from '../../../src/features/tasks/engine/dependency-results.ts'
 import { expect, test } from 'vitest'
 import { createAiClient } from '../../../src/ai/ai-client.ts'
 import { createAnnouncer } from '../../../src/features/tasks/engine/announcer.ts'
@@ -48,6 +49,7 @@ async function startParts(
   const output = createOutputWriter({ db, publisher, ...common })
   const steps = createStepBatcher({ ...common, transitions, announcer, newId, processId: newId() })
   const ledger = createLedger({ db })
+  const dependencies = createDependencyResults({ db })
   const limitQueue = createLimitQueue(common)
   const parts = {
     ...common,
@@ -56,6 +58,7 @@ async function startParts(
     transitions,
     announcer,
     limitQueue,
+    dependencies,
     ledger,
     dispatch,
     events,

@@ -8,7 +8,8 @@ import { recordedCall, type CallOwner, type RecordedCall } from '../../usage/led
 import type { FinishedOutput, OutputWriter, RunOutput } from '../output/output-writer.ts'
 import type { LimitQueue } from './limit-queue.ts'
 import { stateOfAnswer } from './agent-state.ts'
-import { buildMessages } from './prompt.ts'
+import type { DependencyResults } from './dependency-results.ts'
+import { buildMessages, charactersPerDependency } from './prompt.ts'
 import type { ClaimedRun } from './task-json.ts'
 import type { RunEnd, RunError } from './transitions.ts'
 
@@ -30,6 +31,7 @@ export type RunDeps = {
   ai: AiClient
   output: OutputWriter
   limitQueue: LimitQueue
+  dependencies: DependencyResults
   random: () => number
   logger: Logger
 }
@@ -60,7 +62,7 @@ export async function run(claimed: ClaimedRun, control: AbortController, deps: R
   const timeout = setTimeout(() => control.abort(new RunStopped('timeout')), task.timeoutMs)
   let outcome: Outcome
   try {
-    outcome = { answer: await ask(claimed, output, { ai: deps.ai, signal: control.signal }) }
+    outcome = { answer: await ask(claimed, output, { ...deps, signal: control.signal }) }
   } catch (failure) {
     outcome = { failure }
   } finally {
@@ -73,12 +75,16 @@ export async function run(claimed: ClaimedRun, control: AbortController, deps: R
 async function ask(
   claimed: ClaimedRun,
   output: RunOutput,
-  { ai, signal }: { ai: AiClient; signal: AbortSignal },
+  { ai, dependencies, signal }: Pick<RunDeps, 'ai' | 'dependencies'> & { signal: AbortSignal },
 ): Promise<Answer> {
-  const { agent, lastSegment } = claimed
+  const { task, agent, lastSegment } = claimed
+  // Nearly all tasks depend on none, and cost no statement.
+  const { dependencyCount } = task
+  const results =
+    dependencyCount === 0 ? [] : await dependencies.read(task.id, charactersPerDependency(dependencyCount))
   const request = {
     models: agent.models,
-    messages: buildMessages(claimed),
+    messages: buildMessages(claimed, results),
     temperature: agent.temperature,
     maxOutputTokens: agent.maxOutputTokens,
     outputSchema: agent.outputSchema,

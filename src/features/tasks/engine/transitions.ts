@@ -14,6 +14,7 @@ import { parseClaimedRun, parseTransition, type ClaimedRun } from './task-json.t
  *   from                          to         by
  *   (nothing)                     QUEUED     create; SCHEDULED when runAt is in the future; BLOCKED when a dependency has not succeeded
  *   BLOCKED                       QUEUED     whatever ends the last dependency; SCHEDULED when runAt is in the future
+ *   FAILED, CANCELLED, SKIPPED    QUEUED     retry; SCHEDULED before its time, BLOCKED by a dependency that lives again
  *   BLOCKED                       SKIPPED    whatever ends a dependency without success; CANCELLED when the policy is CANCEL
  *   SCHEDULED                     QUEUED     reconcile, when due
  *   QUEUED                        RUNNING    step (claim): a lease, attempt + 1
@@ -47,6 +48,12 @@ export interface Transitions {
   cancel(taskIds: readonly string[], reason: string | null, tx?: Transaction): Promise<TaskTransition[]>
   /** Null when there is nothing to change: the task has ended, or has that priority. It takes the last locks of `tx`. */
   setPriority(tx: Transaction, change: { taskId: string; priority: number }): Promise<TaskTransition | null>
+  /**
+   * Revives tasks that ended without success, and what their policies had skipped or cancelled because of them. Missing from the answer are
+   * tasks that have not ended or have succeeded, whose agent is archived, or that would end again at once, because of a dependency. In `tx`
+   * as for `cancel`.
+   */
+  retry(taskIds: readonly string[], tx?: Transaction): Promise<TaskTransition[]>
   /** Keeps leases; what is missing from the answer is not ours any more. */
   heartbeat(leases: readonly Lease[], leaseMs: number): Promise<{ leaseToken: string; cancelRequested: boolean }[]>
   /** Repairs at most `limit` tasks of each kind. */
@@ -157,6 +164,7 @@ const postponeStatement: Statement = {
   name: 'task_postpone_runs',
   text: 'SELECT kind, data FROM task_postpone_runs($1, $2)',
 }
+const retryStatement: Statement = { name: 'task_retry', text: 'SELECT task_retry($1) AS data' }
 const heartbeatStatement: Statement = {
   name: 'task_heartbeat',
   text: 'SELECT lease_token, cancel_requested FROM task_heartbeat($1, $2, $3)',
@@ -240,6 +248,13 @@ export function createTransitions({ db }: { db: Database }): Transitions {
     async setPriority(tx, { taskId, priority }) {
       const rows = await tx.$queryRaw<Data[]>`SELECT task_set_priority(${taskId}::uuid, ${priority}::int) AS data`
       return rows.map((row) => parseTransition(row.data))[0] ?? null
+    },
+    async retry(taskIds, tx) {
+      const rows =
+        tx === undefined
+          ? await db.query<Data>(retryStatement, [taskIds], { retry: true })
+          : await tx.$queryRaw<Data[]>`SELECT task_retry(${taskIds}::uuid[]) AS data`
+      return rows.map((row) => parseTransition(row.data))
     },
     async heartbeat(leases, leaseMs) {
       const rows = await db.query<{ lease_token: string; cancel_requested: boolean }>(heartbeatStatement, [

@@ -12,6 +12,7 @@ import { globalIdProblem } from './global-ids.ts'
 import { inputError, type InputProblem } from '../lib/parse-input.ts'
 
 const maxIds = 100
+const maxTextBytes = 64 * 1024
 
 /** The types that a global id may name; null: any that `node` finds. */
 type AllowedTypes = { types: readonly string[] | null }
@@ -27,8 +28,8 @@ declare global {
 
 /**
  * Refuses, before anything else sees the arguments, what the schema's types let through and a database would choke on: global
- * ids that are none or name another type, forged cursors, page sizes out of bounds, and the character NUL, which Postgres
- * cannot store. The error names each argument by its path.
+ * ids that are none or name another type, forged cursors, page sizes out of bounds, texts of more than 64 KiB that are no
+ * prompts, and the character NUL, which Postgres cannot store. The error names each argument by its path.
  */
 class ArgumentChecksPlugin<Types extends SchemaTypes> extends BasePlugin<Types> {
   override onOutputFieldConfig(field: PothosOutputFieldConfig<Types>): PothosOutputFieldConfig<Types> {
@@ -44,7 +45,7 @@ class ArgumentChecksPlugin<Types extends SchemaTypes> extends BasePlugin<Types> 
         ...(field.argMappers ?? []),
         (args, _context, info) => {
           const problems = [
-            ...nulProblems(args, []),
+            ...textProblems(args, []),
             ...(ids === null ? [] : idProblems(args, ids, [], info.schema)),
             ...(isConnection ? connectionProblems(args, { checksOwnCursor }) : []),
           ]
@@ -100,13 +101,21 @@ function* leaves(value: unknown, path: readonly string[]): Generator<[readonly s
   for (const [index, member] of value.entries()) yield* leaves(member, [...path, String(index)])
 }
 
-function* nulProblems(value: unknown, path: readonly string[]): Generator<InputProblem> {
+// Prompts, messages and JSON have limits of their own, which their features hold them to.
+const fieldsWithOwnLimit: ReadonlySet<string> = new Set(['prompt', 'content', 'input', 'state', 'outputSchema'])
+
+// The first of the path is the argument, which is called `input` as well.
+const hasOwnLimit = ([, ...path]: readonly string[]): boolean => path.some((part) => fieldsWithOwnLimit.has(part))
+
+function* textProblems(value: unknown, path: readonly string[]): Generator<InputProblem> {
   if (typeof value === 'string') {
     if (value.includes('\0')) yield { field: path.join('.'), message: 'The character NUL is not allowed.' }
+    if (!hasOwnLimit(path) && Buffer.byteLength(value) > maxTextBytes)
+      yield { field: path.join('.'), message: `It may have at most ${maxTextBytes} bytes.` }
   } else if (typeof value === 'object' && value !== null && !(value instanceof Date)) {
     for (const [key, member] of Object.entries(value)) {
       if (key.includes('\0')) yield { field: path.join('.'), message: 'The character NUL is not allowed.' }
-      yield* nulProblems(member, [...path, key])
+      yield* textProblems(member, [...path, key])
     }
   }
 }

@@ -28,6 +28,18 @@ const internalError = new AppError('INTERNAL_SERVER_ERROR', 'Something went wron
   suggestions: ['Try again. If it happens again, give the request id to whoever runs this server.'],
 })
 
+/** For errors that say nothing better themselves. */
+const usualSuggestions: Partial<Record<ErrorCode, readonly string[]>> = {
+  BAD_USER_INPUT: ['Correct what `details` names, and send it again.'],
+  NOT_FOUND: ['Check the id, and that you are a member of its workspace.'],
+  FORBIDDEN: ['Ask somebody whose role allows it.'],
+  CONFLICT: ['Look at the present state, and try again.'],
+  GRAPHQL_PARSE_FAILED: ['Look at the place in the document that `locations` names.'],
+  GRAPHQL_VALIDATION_FAILED: [
+    'Compare the document with the schema: GraphiQL shows it, and schema.graphql is all of it.',
+  ],
+}
+
 const abandoned = new AppError('SERVICE_UNAVAILABLE', 'The operation was abandoned before it was done.')
 
 /**
@@ -46,7 +58,7 @@ export function formatError(error: unknown, scope: ErrorScope): GraphQLError {
     details: shown.details,
     timestamp: scope.now.toISOString(),
     requestId: scope.requestId,
-    suggestions: shown.suggestions,
+    suggestions: shown.suggestions.length > 0 ? shown.suggestions : (usualSuggestions[shown.code] ?? []),
   }
   return new GraphQLError(shown.message, { ...placeOf(error), extensions: { ...extensions } })
 }

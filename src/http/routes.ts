@@ -61,7 +61,7 @@ export function createRoutes(
 
   return async (exchange) => {
     const route = routes.get(exchange.path)
-    if (route === undefined) throw new NotFoundError('path')
+    if (route === undefined) throw new NotFoundError('path', { suggestions: ['GraphQL is at /graphql.'] })
     await route(exchange)
   }
 }

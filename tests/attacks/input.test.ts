@@ -66,6 +66,17 @@ attackSuite('an e-mail', () => ({ app }), [
 const oneAgent = { agent: 1 }
 
 attackSuite('a value', () => ({ app }), [
+  {
+    name: 'that is more than 64 KiB where nobody has said how much it may be',
+    send: () =>
+      post(app, {
+        query: 'mutation ($input: SignUpInput!) { signUp(input: $input) { user { id } } }',
+        variables: {
+          input: { email: 'a@example.com', password: 'violet-otter-canyon-42', bootstrapToken: 'x'.repeat(65_537) },
+        },
+      }),
+    expected: { ...badInput, details: expect.objectContaining({ field: 'input.bootstrapToken' }) },
+  },
   agent('that is a name with a line break', { name: 'A\nB' }, badInput),
   agent('that is a name with a bell', { name: 'A\u0007' }, badInput),
   agent('that is a name of ten thousand characters', { name: 'x'.repeat(10_000) }, badInput),

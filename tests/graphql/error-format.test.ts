@@ -155,6 +155,7 @@ describe.each(transports)('over $name', ({ ask }) => {
       'suggestions',
       'timestamp',
     ])
+    expect(error?.extensions.suggestions).not.toEqual([])
     expect(new Date(error?.extensions.timestamp ?? '').getTime()).toBeGreaterThan(Date.now() - 60_000)
     expect(error?.extensions.requestId).toMatch(/^[A-Za-z0-9._-]{1,128}$/)
     expect(JSON.stringify(error)).not.toContain(secret)

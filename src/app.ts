@@ -9,6 +9,7 @@ import { defaultKeyTimings, type KeyTimings } from './features/accounts/key-rota
 import { createUserAdministration } from './features/accounts/user-administration.ts'
 import { createAgents } from './features/agents/agents.ts'
 import { createBudgetGate } from './features/budgets/budget-gate.ts'
+import { startBudgetHousekeeping } from './features/budgets/budget-housekeeping.ts'
 import { createBudgetKnowledge, type BudgetKnowledge } from './features/budgets/budget-knowledge.ts'
 import { createBudgetStore } from './features/budgets/budget-store.ts'
 import { createBudgets } from './features/budgets/budgets.ts'
@@ -211,6 +212,8 @@ async function openPlatform(basics: Basics, overrides: Partial<AppOverrides>): P
   })
   cleanup.add('the AI client', () => ai.close())
   cleanup.add('the knowledge of budgets', async () => budgetKnowledge.close())
+  const housekeeping = startBudgetHousekeeping({ db, logger })
+  cleanup.add('the housekeeping of budgets', () => housekeeping.stop())
   return { db, events, dispatch, throttles, ai, budgetKnowledge }
 }
 

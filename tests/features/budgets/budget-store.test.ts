@@ -1,9 +1,11 @@
 import { afterAll, expect, test } from 'vitest'
+import { startBudgetHousekeeping } from '../../../src/features/budgets/budget-housekeeping.ts'
 import { createBudgetStore } from '../../../src/features/budgets/budget-store.ts'
 import { readBudgets } from '../../../src/features/budgets/budget-rows.ts'
 import type { BudgetPeriod } from '../../../src/generated/prisma/client.ts'
 import { createLedger, type RecordedCall } from '../../../src/features/usage/ledger.ts'
 import { newId } from '../../../src/lib/ids.ts'
+import { createLogger } from '../../../src/platform/logger.ts'
 import { startTestDatabase } from '../../support/test-database.ts'
 import { insertAgent, insertUsage, insertUser } from '../workspaces/rows.ts'
 
@@ -228,4 +230,24 @@ test('alerts once at 50, 80 and 100 %, and takes it back when the limit rises', 
   expect(await firing(budgetId)).toEqual(['50', '80', '100'])
   await setBudget(workspaceId, { hard: false, limit: 200n })
   expect(await firing(budgetId)).toEqual(['50'])
+})
+
+test('forgets what is over for a week, and nothing else', async () => {
+  const { workspaceId } = await insertUser(db)
+  const budgetId = await setBudget(workspaceId)
+  const { attemptId: old } = await reserve(workspaceId, 10n)
+  await store.settle(old, 10n)
+  const { attemptId: recent } = await reserve(workspaceId, 10n)
+  await store.settle(recent, 10n)
+  const { attemptId: live } = await reserve(workspaceId, 10n)
+  await db.prisma.$executeRaw`
+    UPDATE budget_reservation SET expires_at = now() - interval '8 days' WHERE model_attempt_id IN (${old}::uuid, ${live}::uuid)`
+  const housekeeping = startBudgetHousekeeping({ db, logger: createLogger({ level: 'silent' }) })
+
+  expect(await housekeeping.round()).toBe(1)
+
+  const left = await db.prisma.budgetReservation.findMany({ where: { budgetId }, orderBy: { modelAttemptId: 'asc' } })
+  expect(left.map(({ modelAttemptId }) => modelAttemptId)).toEqual([recent, live])
+  expect(await housekeeping.round()).toBe(0)
+  await housekeeping.stop()
 })

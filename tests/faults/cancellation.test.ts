@@ -6,7 +6,7 @@ import { startModelServer, type ModelServer, type SeenRequest } from '../support
 import { endlessAnswer } from '../support/slow-answers.ts'
 import { createReader } from '../support/task-reader.ts'
 import { until } from '../support/until.ts'
-import { auditAtRest } from './audit.ts'
+import { auditAtRest, auditRows } from './audit.ts'
 
 const programs = findClusterPrograms()
 /** What is promised from the mutation to the closed connection upstream, at the 99th percentile. */
@@ -51,7 +51,7 @@ describe.skipIf(programs === null)('cancelling over two API and two worker proce
     }
   })
 
-  test('ends a task in any state at once, asked on either API; one that has ended stays as it is', async () => {
+  test('ends a task in any state at once, asked on another API, and what depends on it as its policy says', async () => {
     await using models = await startModelServer()
     await using cluster = await startTestCluster(models)
     const [first, second] = apisOf(cluster)
@@ -66,9 +66,17 @@ describe.skipIf(programs === null)('cancelling over two API and two worker proce
       )
       return payload.cancelTask.task
     }
+    const statusOf = async (id: string): Promise<string> => {
+      const { task } = await first.client.data<{ task: { status: string } }>(
+        'query ($id: ID!) { task(id: $id) { status } }',
+        { id },
+        { token },
+      )
+      return task.status
+    }
     const cancelled = { status: 'CANCELLED', statusReason: 'enough', version: 2 }
 
-    const scheduled = await create({ runAt: new Date(Date.now() + 3_600_000).toISOString() })
+    const scheduled = await create({ runAt: inAnHour() })
     expect(await cancel(scheduled)).toEqual({ ...cancelled, id: scheduled })
     await first.client.data(
       'mutation ($input: AgentInput!) { pauseAgent(input: $input) { agent { id } } }',
@@ -78,7 +86,21 @@ describe.skipIf(programs === null)('cancelling over two API and two worker proce
     const queued = await create({})
     expect(await cancel(queued)).toEqual({ ...cancelled, id: queued })
     expect(await cancel(queued)).toEqual({ ...cancelled, id: queued })
+
+    const waitedFor = await create({ runAt: inAnHour() })
+    const blocked = await create({ dependsOn: [waitedFor] })
+    const after = {
+      skipped: await create({ dependsOn: [blocked], onDependencyFailure: 'SKIP' }),
+      cancelled: await create({ dependsOn: [blocked], onDependencyFailure: 'CANCEL' }),
+      queued: await create({ dependsOn: [blocked], onDependencyFailure: 'RUN' }),
+    }
+    expect(await cancel(blocked)).toEqual({ ...cancelled, id: blocked })
+    expect(await statusOf(after.skipped)).toBe('SKIPPED')
+    expect(await statusOf(after.cancelled)).toBe('CANCELLED')
+    expect(await statusOf(after.queued)).toBe('QUEUED')
     expect(models.requests).toEqual([])
+    const { problems } = await auditRows(cluster.databaseUrl, { isAtRest: false })
+    expect(problems).toEqual([])
   })
 })
 
@@ -94,6 +116,8 @@ async function startTestCluster(models: ModelServer): Promise<Cluster> {
     },
   })
 }
+
+const inAnHour = (): string => new Date(Date.now() + 3_600_000).toISOString()
 
 function apisOf(cluster: Cluster): [Member, Member] {
   const [first, second] = cluster.apis

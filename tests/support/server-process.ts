@@ -15,7 +15,7 @@ export interface ServerProcess extends AsyncDisposable {
 }
 
 const mainFile = fileURLToPath(new URL('../../dist/main.js', import.meta.url))
-const startTimeoutMs = 60_000
+const startTimeoutMs = 180_000
 
 /** Starts it on a free port and waits until it serves. `env` is all of its environment but the PATH. */
 export async function startServerProcess(env: Record<string, string>): Promise<ServerProcess> {

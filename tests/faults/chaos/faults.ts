@@ -62,7 +62,7 @@ export function planFaults({ random, durationMs, leaseMs }: FaultPlanOptions): F
   return plan
 }
 
-export type FaultTargets = { cluster: Cluster; fleet: Fleet; signal: AbortSignal }
+export type FaultTargets = { cluster: Cluster; fleet: Fleet }
 
 export type FaultReport = { done: ReadonlyMap<FaultKind, number>; skipped: number }
 
@@ -77,7 +77,7 @@ export async function performFaults(plan: readonly Fault[], targets: FaultTarget
   const underWay: Promise<void>[] = []
   let skipped = 0
   for (const fault of plan) {
-    await delay(Math.max(0, startedMs + fault.atMs - performance.now()), undefined, { signal: targets.signal })
+    await delay(Math.max(0, startedMs + fault.atMs - performance.now()))
     const work = begin(fault, targets, busyServers)
     if (work === null) skipped += 1
     else {

@@ -21,15 +21,23 @@ export interface Fleet {
   errors(): string[]
 }
 
+const maxStarts = 5
+
 export async function startFleet(
   cluster: Cluster,
   { apis, workers }: Record<'apis' | 'workers', number>,
 ): Promise<Fleet> {
   const all: Member[] = []
-  async function start(role: Role): Promise<Member> {
-    const member = await cluster.start(role)
-    all.push(member)
-    return member
+  // As a supervisor does: a process whose servers are away when it starts ends, to be started again.
+  async function start(role: Role, triesLeft = maxStarts - 1): Promise<Member> {
+    try {
+      const member = await cluster.start(role)
+      all.push(member)
+      return member
+    } catch (error) {
+      if (triesLeft === 0) throw error
+      return start(role, triesLeft - 1)
+    }
   }
   async function moor(role: Role, index: number): Promise<Berth> {
     return { name: `${role} ${index + 1}`, role, member: await start(role), isBusy: false }

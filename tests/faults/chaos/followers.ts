@@ -12,6 +12,8 @@ export type FollowerOptions = {
   random: SeededRandom
   /** It gives up when this is aborted. */
   signal: AbortSignal
+  /** Breaks the connection that it has when this is aborted, and no later one. */
+  wake: AbortSignal
   onProblem: (problem: string) => void
 }
 
@@ -39,6 +41,7 @@ export async function followFeed(
 ): Promise<FeedReader> {
   const reader = createFeedReader(from)
   const isDone = await follow(options, async (connect) => {
+    if (isEnough(reader)) return true
     let left = options.random.between(20, 400)
     await reader.read(connect, () => (connect.sawItem(), isEnough(reader) || (left -= 1) <= 0))
     return isEnough(reader)
@@ -49,11 +52,12 @@ export async function followFeed(
 
 /** Connects again and again until `read` says that it is done; false when it had to give up. */
 async function follow(
-  { fleet, session, random, signal, onProblem }: FollowerOptions,
+  { fleet, session, random, signal, wake, onProblem }: FollowerOptions,
   read: (connection: Connection) => Promise<boolean>,
 ): Promise<boolean> {
   while (!signal.aborted) {
     const silence = new AbortController()
+    const breaking = [signal, silence.signal, ...(wake.aborted ? [] : [wake])]
     const timer = setTimeout(() => silence.abort(), silenceLimitMs)
     try {
       const isDone = await read({

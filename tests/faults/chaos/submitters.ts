@@ -15,11 +15,11 @@ export type SubmitterOptions = {
   signal: AbortSignal
   /** Between two submissions, on average. */
   gapMs: number
-  maxTasksPerGraph: number
   onAccepted: (task: Accepted) => void
   onProblem: (problem: string) => void
 }
 
+const maxTasksPerGraph = 8
 const createTaskGraph = `mutation ($input: CreateTaskGraphInput!) { createTaskGraph(input: $input) { tasks { id name } } }`
 const createTask = `mutation ($input: CreateTaskInput!) { createTask(input: $input) { task { id name } } }`
 const cancelTask = `mutation ($input: CancelTaskInput!) { cancelTask(input: $input) { task { id } } }`
@@ -77,8 +77,8 @@ async function ask(session: Session, operation: string, input: Record<string, un
   return data.createTaskGraph?.tasks ?? (data.createTask === undefined ? [] : [data.createTask.task])
 }
 
-function draftSubmission(name: string, { random, agentIds, maxTasksPerGraph }: SubmitterOptions): Submission {
-  const size = random.chance(0.4) ? 1 : random.between(1, maxTasksPerGraph)
+function draftSubmission(name: string, { random, agentIds }: SubmitterOptions): Submission {
+  const size = random.chance(0.4) ? 1 : random.between(2, maxTasksPerGraph)
   const drafts = Array.from({ length: size }, (_, index) => draftTask(`${name}.${index + 1}`, random, agentIds))
   const [first] = drafts
   if (size === 1 && first !== undefined)

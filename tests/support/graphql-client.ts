@@ -51,6 +51,14 @@ export interface GraphQLClient {
   ): AsyncGenerator<GraphQLAnswer<Data>, void, void>
 }
 
+/** One that is closed while it connects emits an error, when nobody listens any more. */
+class TolerantWebSocket extends WebSocket {
+  constructor(address: string, protocols: string) {
+    super(address, protocols)
+    this.on('error', () => undefined)
+  }
+}
+
 export function createGraphQLClient(url: string): GraphQLClient {
   const request: GraphQLClient['request'] = (path, init) => fetch(`${url}${path}`, { redirect: 'manual', ...init })
 
@@ -98,7 +106,7 @@ export function createGraphQLClient(url: string): GraphQLClient {
   ): AsyncGenerator<GraphQLAnswer<Data>, void, void> {
     const socket: WebSocketClient = createClient({
       url: `${url.replace('http', 'ws')}/graphql`,
-      webSocketImpl: WebSocket,
+      webSocketImpl: TolerantWebSocket,
       retryAttempts: 0,
       ...(token === undefined ? {} : { connectionParams: { authorization: `Bearer ${token}` } }),
     })

@@ -1,6 +1,6 @@
 import { createDependencyResults } from '../../../src/features/tasks/engine/dependency-results.ts'
 import { expect, test } from 'vitest'
-import { createAiClient } from '../../../src/ai/ai-client.ts'
+import { createAiClient, type AiClient } from '../../../src/ai/ai-client.ts'
 import { createAnnouncer } from '../../../src/features/tasks/engine/announcer.ts'
 import { createOutputWriter } from '../../../src/features/tasks/output/output-writer.ts'
 import { createLimitQueue } from '../../../src/features/tasks/engine/limit-queue.ts'
@@ -23,7 +23,7 @@ import { until } from '../../support/until.ts'
 /** A worker with everything that it needs, in which a test replaces what it wants. */
 async function startParts(
   reply: Reply,
-  replace: (parts: { steps: StepBatcher; ledger: Ledger }) => Partial<WorkerDeps>,
+  replace: (parts: { steps: StepBatcher; ledger: Ledger; ai: AiClient }) => Partial<WorkerDeps>,
 ) {
   const db = await startTestDatabase()
   const models = await startModelServer()
@@ -65,7 +65,7 @@ async function startParts(
     concurrency: 5,
     steps,
   }
-  const worker = await startWorker({ ...parts, ...replace({ steps, ledger }) })
+  const worker = await startWorker({ ...parts, ...replace({ steps, ledger, ai }) })
   const agent = await seedAgent(db)
   const task = makeNewTask(agent)
   await announcer.announce(await transitions.create([task]))
@@ -137,3 +137,35 @@ test('writes what a run has spent when the database is back, though the lease is
 
   expect(used).toMatchObject([{ inputTokens: 11, outputTokens: 2 }])
 })
+
+test('gives back a run that could not ask for its budget while the database was away', async () => {
+  let outages = 1
+  await using parts = await startParts(answer('Hi', '.'), ({ ai }) => ({
+    ai: {
+      ...ai,
+      async *stream(...call) {
+        outages -= 1
+        if (outages >= 0) throw new ServiceUnavailableError('The database cannot be reached.')
+        yield* ai.stream(...call)
+      },
+    },
+  }))
+  const { db, taskId } = parts
+
+  const task = await until(
+    'the task has ended',
+    () =>
+      db.prisma.task.findUniqueOrThrow({
+        where: { id: taskId },
+        include: { attempts: { orderBy: { number: 'asc' } } },
+      }),
+    ({ finishedAt }) => finishedAt !== null,
+    30_000,
+  )
+
+  expect(task).toMatchObject({
+    status: 'SUCCEEDED',
+    attemptsUsed: 1,
+    attempts: [{ status: 'RELEASED' }, { status: 'SUCCEEDED' }],
+  })
+}, 60_000)

@@ -1,7 +1,7 @@
 import type { AiClient } from '../../../ai/ai-client.ts'
 import { AiError } from '../../../ai/ai-error.ts'
 import { workspaceScope, type Answer, type CallScope, type UpstreamAttempt } from '../../../ai/model-call.ts'
-import { AppError } from '../../../lib/errors.ts'
+import { AppError, ServerBusyError, ServiceUnavailableError } from '../../../lib/errors.ts'
 import { fullJitterDelayMs } from '../../../lib/backoff.ts'
 import type { Logger } from '../../../platform/logger.ts'
 import { recordedCall, type CallOwner, type RecordedCall } from '../../usage/ledger.ts'
@@ -146,6 +146,11 @@ function describeEnd(claimed: ClaimedRun, facts: RunFacts, deps: RunDeps): RunRe
     return { end: { ...end, outcome: 'RELEASED', reason: 'The worker was shut down.' }, calls, tail: null }
   }
   const failure = 'failure' in outcome ? outcome.failure : null
+  // Not the model was away but what we asked before the call, for a budget or a limit: that is no attempt of the task's.
+  if (isOutage(failure) && stopped === null) {
+    deps.logger.warn({ err: failure, taskId: claimed.task.id }, 'a run was given back, because the database is away')
+    return { end: { ...end, outcome: 'RELEASED', reason: 'The database was away.' }, calls, tail: null }
+  }
   const error = describeError(claimed, { failure, stopped: facts.stopped }, deps.logger)
   if (isLimited(failure) && stopped === null) {
     const retryDelayMs = delayOfLimit(claimed, failure, deps.limitQueue)
@@ -155,6 +160,10 @@ function describeEnd(claimed: ClaimedRun, facts: RunFacts, deps: RunDeps): RunRe
     return { end: { ...end, outcome: 'FAILED', error, reason: error.message }, calls, tail: finished.tail }
   const retryDelayMs = delayBeforeRetry(claimed, failure, deps.random)
   return { end: { ...end, outcome: 'RETRY', error, reason: error.message, retryDelayMs }, calls, tail: finished.tail }
+}
+
+function isOutage(failure: unknown): boolean {
+  return failure instanceof ServiceUnavailableError || failure instanceof ServerBusyError
 }
 
 /** The agent or the workspace may make no more model calls for now, whichever model is asked. A budget that time does not free is no such limit. */

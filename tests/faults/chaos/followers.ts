@@ -65,7 +65,7 @@ async function follow(
         token: await session.token(),
         options: {
           over: random.pick(['websocket', 'event-stream']),
-          signal: AbortSignal.any([signal, silence.signal]),
+          signal: AbortSignal.any(breaking),
         },
         sawItem: () => void timer.refresh(),
       })

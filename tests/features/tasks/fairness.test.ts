@@ -9,7 +9,11 @@ import { rowId } from './graphql-fixture.ts'
 
 const slots = 6
 const crowd = 10_000
-/** What docs/tasks.md promises: of each other workspace that waits, two turns of four tasks, with one worker process. */
+/**
+ * Runs take a second, so that every slot is always taken and hardly any begins while the hint for the single task is on its way.
+ *
+ * What docs/tasks.md promises: of each other workspace that waits, two turns of four tasks, with one worker process.
+ */
 const maxStartedBefore = 8
 
 let models: ModelServer
@@ -25,7 +29,7 @@ beforeAll(async () => {
     open += 1
     mostOpen = Math.max(mostOpen, open)
     void request.closed.then(() => (open -= 1))
-    return { kind: 'stream', acts: [chunk({ role: 'assistant', content: 'x' }), wait(20), finish()] }
+    return { kind: 'stream', acts: [chunk({ role: 'assistant', content: 'x' }), wait(1_000), finish()] }
   })
   app = await startTestApp({
     env: {
@@ -95,7 +99,7 @@ async function startedBefore(agentId: string, token: string): Promise<number> {
 test('a workspace with 10 000 tasks does not delay the single tasks of another', async () => {
   const agentId = await createAgent(quiet.token)
   const counts = []
-  for (let n = 0; n < 5; n += 1) counts.push(await startedBefore(agentId, quiet.token))
+  for (let n = 0; n < 3; n += 1) counts.push(await startedBefore(agentId, quiet.token))
 
   expect(Math.max(...counts)).toBeLessThanOrEqual(maxStartedBefore)
 })

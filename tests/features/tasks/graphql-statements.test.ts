@@ -141,15 +141,17 @@ async function fill(app: TestApp, { token }: TestUser, { agents, tasks }: { agen
   const workspaceId = rowId(workspace?.id ?? '')
   const { db } = app.services
   const taskIds: string[] = []
+  let lastAgentId = ''
   for (let a = 0; a < agents; a += 1) {
     const agentId = await insertAgent(db, workspaceId, { name: `Agent ${a}` })
+    lastAgentId = agentId
     for (let t = 0; t < tasks; t += 1) {
       const taskId = await insertTask(db, { workspaceId, agentId }, { createdAt: later(t), dependencyCount: 1 })
       taskIds.push(taskId)
       await insertAttempt(db, { workspaceId, agentId, taskId, number: 1 })
     }
   }
-  await link(db, { workspaceId, agentId: await insertAgent(db, workspaceId, { name: 'Last' }) }, taskIds)
+  await link(db, { workspaceId, agentId: lastAgentId }, taskIds)
 }
 
 /** Gives each task a dependency and a dependent. They are cancelled, and so not in the lists themselves. */

@@ -8,6 +8,7 @@ export default defineConfig({
     fileParallelism: false,
     testTimeout: 60_000,
     hookTimeout: 60_000,
+    retry: process.env['CI'] === undefined ? 0 : 1,
     passWithNoTests: false,
   },
 })

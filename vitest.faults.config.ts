@@ -9,6 +9,7 @@ export default defineConfig({
     // Some start six processes, on machines that may be slow.
     testTimeout: 300_000,
     hookTimeout: 120_000,
+    retry: process.env['CI'] === undefined ? 0 : 1,
     passWithNoTests: false,
   },
 })

@@ -1,12 +1,12 @@
-import type { Config } from './config.ts'
-import { createAdmission } from './graphql/admission.ts'
-import type { Services } from './graphql/context.ts'
-import { createLoaders } from './graphql/create-loaders.ts'
-import { loadPersistedDocuments } from './graphql/persisted-documents.ts'
-import { createSchema } from './graphql/schema.ts'
-import { createHttpServer, type HttpServer, type HttpServerOptions } from './http/server.ts'
-import type { NewId } from './lib/ids.ts'
-import type { Throttles } from './platform/throttle/throttles.ts'
+import type { Config } from '../config.ts'
+import { createAdmission } from '../graphql/admission.ts'
+import type { Services } from '../graphql/context.ts'
+import { createLoaders } from '../graphql/create-loaders.ts'
+import { loadPersistedDocuments } from '../graphql/persisted-documents.ts'
+import { createSchema } from '../graphql/schema.ts'
+import { createHttpServer, type HttpServer, type HttpServerOptions } from '../http/server.ts'
+import type { NewId } from '../lib/ids.ts'
+import type { Throttles } from '../platform/throttle/throttles.ts'
 
 export type ServeDeps = { services: Services; throttles: Throttles; newId: NewId }
 

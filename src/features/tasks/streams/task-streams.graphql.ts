@@ -2,6 +2,7 @@ import { builder } from '../../../graphql/builder.ts'
 import { requireViewer } from '../../accounts/viewer.ts'
 import { AgentRef } from '../../agents/agent.graphql.ts'
 import { WorkspaceRef } from '../../workspaces/workspace.graphql.ts'
+import { parseTaskCursor } from './task-cursor.ts'
 import type { TaskStreamItem, WorkspaceFeedItem } from './stream-items.ts'
 import { TaskEventRef } from '../task-event.graphql.ts'
 import { TaskRef, TaskStatusRef } from '../task.graphql.ts'
@@ -105,6 +106,8 @@ builder.subscriptionField('taskStream', (t) =>
     subscribe: async (_root, { taskId, after }, context) => {
       const viewer = requireViewer(context.viewer)
       const { liveAccess, taskStreams, tasks } = context.services
+      // A forged cursor is refused before it reaches the database.
+      if (after != null) parseTaskCursor(after, taskId.id)
       const workspaceId = await tasks.workspaceOf(viewer, taskId.id)
       return liveAccess.guard({ viewer, workspaceId, role: 'VIEWER' }, () =>
         taskStreams.open(viewer, { taskId: taskId.id, after: after ?? null }),

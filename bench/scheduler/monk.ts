@@ -12,6 +12,7 @@ export type MonkOptions = {
   workers: number
   /** Of each worker. */
   concurrency: number
+  /** Each in a workspace of its own. */
   agents: number
   /** What every answer must be. */
   outputLength: number
@@ -96,9 +97,14 @@ async function createSubmitter(clients: readonly ApiClient[], agents: number): P
   )
   const agentIds: string[] = []
   for (let n = 1; n <= agents; n += 1) {
+    const { createWorkspace } = await send<{ createWorkspace: { workspace: { id: string } } }>(
+      'mutation ($input: CreateWorkspaceInput!) { createWorkspace(input: $input) { workspace { id } } }',
+      { input: { name: `Workspace ${n}` } },
+      signUp.accessToken,
+    )
     const { createAgent } = await send<{ createAgent: { agent: { id: string } } }>(
       'mutation ($input: CreateAgentInput!) { createAgent(input: $input) { agent { id } } }',
-      { input: { name: `Agent ${n}`, instructions: 'Write.' } },
+      { input: { workspaceId: createWorkspace.workspace.id, name: `Agent ${n}`, instructions: 'Write.' } },
       signUp.accessToken,
     )
     agentIds.push(createAgent.agent.id)

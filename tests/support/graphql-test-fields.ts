@@ -76,6 +76,12 @@ builder.queryFields((t) => ({
       throw Object.assign(new Error('terminating connection due to administrator command'), { code: '57P01' })
     },
   }),
+  testHang: t.string({
+    description: 'For tests.',
+    skipTypeScopes: true,
+    nullable: true,
+    resolve: () => new Promise<string>(() => {}),
+  }),
   testUnserializable: t.field({
     type: 'Int',
     description: 'For tests.',

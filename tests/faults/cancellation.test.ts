@@ -11,8 +11,6 @@ import { auditAtRest, auditRows } from './audit.ts'
 const programs = findClusterPrograms()
 /** What is promised from the mutation to the closed connection upstream, at the 99th percentile. */
 const promisedMs = { withRedis: 1_000, withoutRedis: 6_000 }
-/** One that takes longer may be the fault of a machine that has much else to do; one in ten is ours. */
-const outlierMs = 2 * promisedMs.withRedis
 const cancellations = 60
 const cancelTask =
   'mutation ($input: CancelTaskInput!) { cancelTask(input: $input) { task { id status statusReason version } } }'
@@ -29,8 +27,7 @@ describe.skipIf(programs === null)('cancelling over two API and two worker proce
     const withoutRedis = await measure(running.slice(cancellations), cluster, 100)
 
     console.log(`cancelling, mutation to closed upstream: ${JSON.stringify({ withRedis, withoutRedis })}`)
-    expect(withRedis.p90Ms).toBeLessThan(promisedMs.withRedis)
-    expect(withRedis.p99Ms).toBeLessThan(outlierMs)
+    expect(withRedis.p99Ms).toBeLessThan(promisedMs.withRedis)
     expect(withoutRedis.p99Ms).toBeLessThan(promisedMs.withoutRedis)
     const { tasks, problems } = await auditAtRest(cluster.databaseUrl, 60_000)
     expect(problems).toEqual([])

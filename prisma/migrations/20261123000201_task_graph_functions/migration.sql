@@ -401,7 +401,8 @@ BEGIN
   ), ended AS (
     UPDATE task t SET
       status = e.next, version = t.version + 1, reason = e.why, updated_at = e.now,
-      attempts_used = t.attempts_used + CASE WHEN e.outcome = 'RELEASED' THEN 0 ELSE 1 END,
+      -- Given back by a process that stops, and cancelled meanwhile, it is a cancelled attempt.
+      attempts_used = t.attempts_used + CASE WHEN e.outcome = 'RELEASED' AND e.next = 'QUEUED' THEN 0 ELSE 1 END,
       lease_token = NULL, lease_expires_at = NULL, lease_process_id = NULL,
       run_at = CASE WHEN e.next = 'SCHEDULED' THEN e.now + e.retry_delay_ms * interval '1 millisecond' ELSE t.run_at END,
       queued_at = CASE WHEN e.next = 'SCHEDULED' THEN NULL ELSE t.queued_at END,

@@ -54,17 +54,18 @@ BEGIN
      WHERE p.place <= cardinality(p.lease_tokens) AND t.status = 'QUEUED'
        FOR NO KEY UPDATE OF t SKIP LOCKED
   ), claimed AS (
+    -- Not v_now: what this statement sees may have been committed after that, and an attempt begins when the one before it has ended.
     UPDATE task t SET
-      status = 'RUNNING', version = t.version + 1, attempt = t.attempt + 1, reason = NULL, updated_at = v_now,
-      lease_token = p.lease_tokens[p.place], lease_expires_at = v_now + p_lease_ms * interval '1 millisecond',
-      lease_process_id = p_process_id, started_at = coalesce(t.started_at, v_now),
+      status = 'RUNNING', version = t.version + 1, attempt = t.attempt + 1, reason = NULL, updated_at = clock_timestamp(),
+      lease_token = p.lease_tokens[p.place], lease_expires_at = clock_timestamp() + p_lease_ms * interval '1 millisecond',
+      lease_process_id = p_process_id, started_at = coalesce(t.started_at, clock_timestamp()),
       error_code = NULL, error_message = NULL, error_retryable = NULL
       FROM locked l JOIN pick p ON p.id = l.id
      WHERE t.id = l.id
     RETURNING t.id, t.agent_id, t.attempt, p.agent_version, p.workspace_id, p.place
   ), attempted AS (
     INSERT INTO task_attempt (task_id, number, status, agent_version, process_id, started_at)
-    SELECT id, attempt, 'RUNNING', agent_version, p_process_id, v_now FROM claimed
+    SELECT id, attempt, 'RUNNING', agent_version, p_process_id, clock_timestamp() FROM claimed
   ), served AS (
     UPDATE agent a SET last_claimed_at = v_now WHERE a.id IN (SELECT c.agent_id FROM claimed c)
   )

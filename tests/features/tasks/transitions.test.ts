@@ -415,6 +415,18 @@ describe('cancel', () => {
     )
   })
 
+  test('counts an attempt that is given back after it was asked to stop: it is cancelled', async () => {
+    const task = makeNewTask(agent)
+    await transitions.create([task])
+    const run = await claimOne(task.id)
+    await transitions.cancel([task.id], 'enough')
+
+    const { transitions: told } = await end(endOf(run, { outcome: 'RELEASED' }))
+
+    expect(told.map(({ task: row }) => [row.status, row.attemptsUsed])).toEqual([['CANCELLED', 1]])
+    expect(await attempts(task.id)).toMatchObject([{ status: 'CANCELLED' }])
+  })
+
   test('asks a running task to stop, once, and its end is CANCELLED unless it had succeeded', async () => {
     const [stopping, succeeding] = [makeNewTask(agent), makeNewTask(agent)]
     await transitions.create([stopping, succeeding])

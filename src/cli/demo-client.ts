@@ -1,6 +1,7 @@
 import { createClient, type Client } from 'graphql-ws'
 import { WebSocket } from 'ws'
 import { z } from 'zod'
+import { ServiceUnavailableError } from '../lib/errors.ts'
 
 /** What the demo needs of the public API, as any GraphQL client would use it: fetch for operations, one WebSocket for subscriptions. */
 export interface DemoClient {
@@ -35,6 +36,13 @@ export function createDemoClient(url: string): DemoClient {
         headers: { 'content-type': 'application/json', ...(token !== null && { authorization: `Bearer ${token}` }) },
         body: JSON.stringify(operation),
         signal: AbortSignal.timeout(requestTimeoutMs),
+      }).catch((cause: unknown) => {
+        throw new ServiceUnavailableError(
+          `No server answers at ${url}. Start one with npm start, or name another with MONK_URL.`,
+          {
+            cause,
+          },
+        )
       })
       return readAnswer(await response.json(), schema)
     },

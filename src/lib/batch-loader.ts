@@ -10,7 +10,9 @@ export type BatchLoader<Key, Value> = { load(key: Key): Promise<Value> }
 export function batchLoader<Key, Value>(
   load: (keys: readonly Key[]) => Promise<readonly Value[]>,
 ): BatchLoader<Key, Value> {
-  return new DataLoader(load, { cache: false })
+  // Every operation has all loaders, and uses few.
+  let loader: DataLoader<Key, Value> | null = null
+  return { load: (key) => (loader ??= new DataLoader(load, { cache: false })).load(key) }
 }
 
 /** Makes loaders for keys that come with options: what comes with equal options is loaded together. */

@@ -20,9 +20,6 @@ const commandTimeoutMs: Record<RedisUse, number> = {
   blocking: maxBlockSeconds * 1_000 + 1_000,
 }
 
-/** Commands of one turn of the event loop go in one write: writing is what most of them cost. */
-const pipelines: Record<RedisUse, boolean> = { requests: true, subscriptions: false, blocking: false }
-
 const connectTimeoutMs = 5_000
 const closeTimeoutMs = 500
 
@@ -90,7 +87,6 @@ function commonOptions({ target, use, name }: RedisClientOptions) {
     disconnectTimeout: closeTimeoutMs,
     commandTimeout: commandTimeoutMs[use],
     keepAlive: 10_000,
-    enableAutoPipelining: pipelines[use],
     maxRetriesPerRequest: 0,
     autoResendUnfulfilledCommands: false,
     autoResubscribe: false,
@@ -98,6 +94,19 @@ function commonOptions({ target, use, name }: RedisClientOptions) {
     // A master that was replaced refuses writes: connect again, to the new one.
     reconnectOnError: (error) => error.message.startsWith('READONLY'),
   } satisfies RedisOptions
+}
+
+/**
+ * What is sent from now until the end of this turn of the event loop goes in one write: writing is what most commands cost. Not ioredis' own
+ * pipelining of commands (5.11): only one pipeline of a connection is under way at a time, the rest waits for its answers, and each is an object with
+ * hundreds of properties. Not for a Cluster, each node of which has a socket of its own.
+ */
+export function gatherWrites(client: RedisClient): void {
+  if (!(client instanceof Redis)) return
+  const { stream } = client
+  if (stream.writableCorked > 0) return
+  stream.cork()
+  setImmediate(() => stream.uncork())
 }
 
 /** Disconnects for good, also while Redis is away; commands under way fail. Resolves when the socket is closed, after 0.8 s at the latest. */

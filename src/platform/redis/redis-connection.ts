@@ -1,5 +1,11 @@
 import { isCommandTimeout, RedisError, redisReason } from './redis-errors.ts'
-import { closeRedisClient, createRedisClient, type RedisClient, type RedisClientOptions } from './redis-client.ts'
+import {
+  closeRedisClient,
+  createRedisClient,
+  gatherWrites,
+  type RedisClient,
+  type RedisClientOptions,
+} from './redis-client.ts'
 import type { OutageLog } from './outage-log.ts'
 
 /** One connection with one use. It connects again by itself; while it is not connected its commands fail at once. */
@@ -64,6 +70,7 @@ export function openRedisConnection({ outages, ...options }: RedisConnectionOpti
     },
     async run(send) {
       if (!isReady()) throw new RedisError(new Error('There is no connection.'))
+      gatherWrites(client)
       try {
         return await send(client)
       } catch (error) {

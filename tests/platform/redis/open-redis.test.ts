@@ -1,3 +1,5 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import { Redis } from 'ioredis'
 import { afterEach, describe, expect, test } from 'vitest'
 import { systemClock } from '../../../src/lib/clock.ts'
 import { openRedis } from '../../../src/platform/redis/redis.ts'
@@ -24,6 +26,28 @@ describe.skipIf(program === '')('opening Redis', () => {
 
     expect(await connection.run((client) => client.ping())).toBe('PONG')
     expect([redis.keyPrefix, redis.channelPrefix]).toEqual(['{blue}', 'blue:1:'])
+    await connection.close()
+  })
+
+  test('sends in one write what is asked for in one turn, and waits for no answer before it sends more', async () => {
+    await using server = await startRedisServer(program)
+    const connection = (await open(`redis://127.0.0.1:${server.port}`)).connect('requests', 'test')
+    await connection.untilReady(5_000)
+    const { client } = connection
+    if (!(client instanceof Redis)) throw new Error('it is not a single server')
+    const socket = client.stream
+    const echo = (text: string): Promise<string> => connection.run(() => client.echo(text))
+
+    const first = [echo('1'), echo('2')]
+    expect(socket.writableLength).toBeGreaterThan(2 * 'echo'.length)
+    await nextTurn()
+    expect(socket.writableLength).toBe(0)
+    // The answers to the first cannot have been read yet: this process has not looked.
+    const second = [echo('3')]
+    await Promise.resolve()
+    expect(socket.writableLength).toBeGreaterThan(0)
+
+    expect(await Promise.all([...first, ...second])).toEqual(['1', '2', '3'])
     await connection.close()
   })
 

@@ -4,6 +4,7 @@ import type { CompletionTimings } from '../features/completions/completion-lease
 import type { Cleanup } from '../lib/cleanup.ts'
 import type { Clock } from '../lib/clock.ts'
 import type { NewId } from '../lib/ids.ts'
+import type { StartEmbedded } from '../platform/database/create-database.ts'
 import type { Logger } from '../platform/logger.ts'
 import type { ReadMemory } from '../platform/process-vitals.ts'
 
@@ -23,6 +24,8 @@ export type AppOverrides = {
   onStatement: (sql: string) => void
   /** The embedded database broke: nothing works any more. Default: a fatal line in the log. */
   onFatal: (error: Error) => void
+  /** Starts the embedded Postgres. */
+  startEmbedded: StartEmbedded
   /** What this process holds of its memory. */
   readMemory: ReadMemory
 }

@@ -29,6 +29,7 @@ export async function openPlatform(basics: Basics, overrides: Partial<AppOverrid
     sleep,
     onCrash: overrides.onFatal ?? ((error) => logger.fatal({ err: error }, 'the embedded database broke')),
     onStatement,
+    startEmbedded: overrides.startEmbedded,
   })
   cleanup.add('the database', () => db.close())
   const { events, dispatch, throttles, cache, ...limiting } = await openDrivers(basics)

@@ -4,7 +4,7 @@ import { UsageError } from '../../src/cli/command.ts'
 import { createUsersCommand } from '../../src/cli/users.ts'
 import { WrongSecretError } from '../../src/features/accounts/key-encryption.ts'
 import { startTestApp } from '../support/test-app.ts'
-import { makeDataDirectory } from '../support/test-database.ts'
+import { makeDataDirectory } from '../support/data-directory.ts'
 import { until } from '../support/until.ts'
 
 // The commands work on the running server's database, over its socket.

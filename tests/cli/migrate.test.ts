@@ -3,7 +3,8 @@ import { UsageError } from '../../src/cli/command.ts'
 import { migrate } from '../../src/cli/migrate.ts'
 import { DataDirectoryInUseError, lockDataDirectory } from '../../src/platform/database/data-directory-lock.ts'
 import { migrationsFolder, readMigrations } from '../../src/platform/database/migrations.ts'
-import { copyTemplateDataDirectory, makeDataDirectory, startTestDatabase } from '../support/test-database.ts'
+import { copyTemplateDataDirectory, makeDataDirectory } from '../support/data-directory.ts'
+import { startTestDatabase } from '../support/test-database.ts'
 
 async function run(dataDirectory: string, ...args: string[]): Promise<string[]> {
   const lines: string[] = []

@@ -1,5 +1,6 @@
 import { inject } from 'vitest'
-import { copyTemplateDataDirectory, createDatabasePlace } from './test-database.ts'
+import { copyTemplateDataDirectory } from './data-directory.ts'
+import { createDatabasePlace } from './test-database.ts'
 import { redisUrlOf } from './test-servers.ts'
 
 /** Whether this run is against servers, which several apps can share. */

@@ -5,6 +5,7 @@ import { createGraphQLClient, type GraphQLClient } from './graphql-client.ts'
 import { captureLogs, type LogCapture } from './log-capture.ts'
 import { generousLimits } from './generous-limits.ts'
 import { createDatabasePlace } from './test-database.ts'
+import { startWarmPostgres } from './warm-postgres.ts'
 import { redisUrlOf } from './test-servers.ts'
 
 export type TestUser = { token: string; refreshToken: string; id: string; email: string; password: string }
@@ -48,7 +49,7 @@ export async function startTestApp({ env = {}, overrides = {} }: TestAppOptions 
     ...env,
   }
   const config = parseConfig(environment)
-  const app = await startApp(config, { logger: logs.logger, ...overrides })
+  const app = await startApp(config, { logger: logs.logger, startEmbedded: startWarmPostgres, ...overrides })
   const client = createGraphQLClient(app.url)
 
   return {
@@ -78,7 +79,11 @@ export interface SecondApp extends GraphQLClient, AsyncDisposable {
 /** Another process beside the first, on its PostgreSQL and its Redis; dispose of it before the first. */
 export async function startSecondApp(first: TestApp, overrides: Partial<AppOverrides> = {}): Promise<SecondApp> {
   const logs = captureLogs()
-  const app = await startApp(parseConfig(first.env), { logger: logs.logger, ...overrides })
+  const app = await startApp(parseConfig(first.env), {
+    logger: logs.logger,
+    startEmbedded: startWarmPostgres,
+    ...overrides,
+  })
   return {
     ...createGraphQLClient(app.url),
     url: app.url,

@@ -4,7 +4,7 @@ import { connectDatabase } from './connect-database.ts'
 import type { ConnectDatabaseOptions } from './connect-database.ts'
 import { defaultTimeouts } from './connection-pool.ts'
 import type { Database } from './database.ts'
-import { startEmbeddedPostgres } from './embedded-postgres.ts'
+import { startEmbeddedPostgres, type EmbeddedPostgres, type EmbeddedPostgresOptions } from './embedded-postgres.ts'
 import { waitForServer } from './wait-for-server.ts'
 
 export type CreateDatabaseOptions = Omit<ConnectDatabaseOptions, 'kind' | 'connectionString'> & {
@@ -14,7 +14,11 @@ export type CreateDatabaseOptions = Omit<ConnectDatabaseOptions, 'kind' | 'conne
   dataDirectory: string
   /** The embedded Postgres broke: the process should say so and end. Not called after `close`. */
   onCrash: (error: Error) => void
+  /** Starts the embedded Postgres; default: a new one in a thread of its own. */
+  startEmbedded?: StartEmbedded | undefined
 }
+
+export type StartEmbedded = (options: EmbeddedPostgresOptions) => Promise<EmbeddedPostgres>
 
 /**
  * A Database that is ready: the server reached or the embedded Postgres started, and all migrations applied.
@@ -34,10 +38,10 @@ async function createOnServer(options: CreateDatabaseOptions, connectionString: 
 }
 
 async function createEmbedded(options: CreateDatabaseOptions): Promise<Database> {
-  const { dataDirectory, logger, onCrash } = options
+  const { dataDirectory, logger, onCrash, startEmbedded = startEmbeddedPostgres } = options
   const idleInTransactionMs = options.timeouts?.idleInTransactionMs ?? defaultTimeouts.idleInTransactionMs
   const cleanup = createCleanup()
-  const postgres = await startEmbeddedPostgres({ dataDirectory, idleInTransactionMs, onCrash })
+  const postgres = await startEmbedded({ dataDirectory, idleInTransactionMs, onCrash })
   cleanup.add('the embedded Postgres', () => postgres.close())
   try {
     const { connectionString } = postgres

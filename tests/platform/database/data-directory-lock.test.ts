@@ -6,7 +6,7 @@ import {
   lockDataDirectory,
 } from '../../../src/platform/database/data-directory-lock.ts'
 import { startChildProcess } from '../../support/child-process.ts'
-import { makeDataDirectory } from '../../support/test-database.ts'
+import { makeDataDirectory } from '../../support/data-directory.ts'
 
 const holder = new URL('fixtures/hold-data-directory.ts', import.meta.url)
 

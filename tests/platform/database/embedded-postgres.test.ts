@@ -7,8 +7,9 @@ import { createDatabase } from '../../../src/platform/database/create-database.t
 import { findLockOwner } from '../../../src/platform/database/data-directory-lock.ts'
 import { connectionStringOf, startEmbeddedPostgres } from '../../../src/platform/database/embedded-postgres.ts'
 import { startChildProcess } from '../../support/child-process.ts'
-import { copyTemplateDataDirectory, databaseOptions, makeDataDirectory } from '../../support/test-database.ts'
-import type { DataDirectory } from '../../support/test-database.ts'
+import { copyTemplateDataDirectory, makeDataDirectory } from '../../support/data-directory.ts'
+import { databaseOptions } from '../../support/test-database.ts'
+import type { DataDirectory } from '../../support/data-directory.ts'
 
 const inserter = new URL('fixtures/insert-for-ever.ts', import.meta.url)
 

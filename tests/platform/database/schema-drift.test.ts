@@ -5,7 +5,7 @@ import { expect, inject, test } from 'vitest'
 import { diffMigrations } from '../../../src/platform/database/diff-migrations.ts'
 import { startEmbeddedPostgres } from '../../../src/platform/database/embedded-postgres.ts'
 import { migrationsFolder } from '../../../src/platform/database/migrations.ts'
-import { copyTemplateDataDirectory } from '../../support/test-database.ts'
+import { copyTemplateDataDirectory } from '../../support/data-directory.ts'
 
 const schemaPath = join(migrationsFolder, '../schema.prisma')
 

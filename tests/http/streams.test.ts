@@ -182,7 +182,7 @@ describe('WebSockets', () => {
   })
 
   test('close with 1013 when too much waits for a client', async () => {
-    await using server = await startServer({ maxBufferedBytes: 100_000 })
+    await using server = await startServer({ maxBufferedBytes: 100_000, maxMessagesPerSecond: 1_000 })
     await using socket = await connectSocket(server.url)
     socket.socket.pause()
     const ended = probe.next('ended')

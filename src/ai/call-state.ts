@@ -1,5 +1,6 @@
 import { fullJitterDelayMs } from '../lib/backoff.ts'
 import type { Clock } from '../lib/clock.ts'
+import { AppError } from '../lib/errors.ts'
 import type { NewId } from '../lib/ids.ts'
 import { sleep } from '../lib/sleep.ts'
 import type { Logger } from '../platform/logger.ts'
@@ -131,7 +132,7 @@ export function gaveUp(call: Call, ending?: Failure, retryAfterMs?: number | nul
   const failures = [...call.lastFailures]
   const cause = ending ?? failures[0]?.[1]
   if (cause === undefined) throw new Error('a chain without a hop')
-  const said = failures.map(([model, failure]) => `${model}: ${failure.outcome} (${failure.message})`).join('; then ')
+  const said = describeFailures(call).join('; then ')
   return new AiError(ending === undefined ? said : `${ending.message}${said === '' ? '' : `. ${said}`}`, {
     kind: cause.outcome,
     // Later, any of them may answer.
@@ -144,6 +145,31 @@ export function gaveUp(call: Call, ending?: Failure, retryAfterMs?: number | nul
     attempts: call.attempts,
     cause: cause.cause,
   })
+}
+
+/**
+ * The error of a call that could not go on after models were asked: a gate's store is away, or a fault of ours. What the models failed with stays
+ * what is reported, and the attempts are with it, because they may have cost something.
+ */
+export function brokeOff(call: Call, error: unknown): AiError {
+  const { logger } = call.deps
+  if (error instanceof AppError) logger.warn({ err: error }, 'a call could not go on')
+  else logger.error({ err: error }, 'a call ended by a fault of this program')
+  const first = [...call.lastFailures.values()][0]
+  const why = error instanceof AppError ? error.message : 'Something went wrong inside the server.'
+  const said = [...describeFailures(call), `the call could not go on: ${why}`].join('; then ')
+  return new AiError(said, {
+    kind: first?.outcome ?? 'interrupted',
+    retryable: true,
+    retryAfterMs: null,
+    partialText: call.shownText,
+    attempts: call.attempts,
+    cause: error,
+  })
+}
+
+function describeFailures({ lastFailures }: Call): string[] {
+  return [...lastFailures].map(([model, failure]) => `${model}: ${failure.outcome} (${failure.message})`)
 }
 
 export function aborted(call: Call): AiError {

@@ -1,9 +1,11 @@
 import { refusalFailure, type AttemptPlan, type Refusal } from './admission.ts'
+import { AiError } from './ai-error.ts'
 import { createAttempt } from './attempt.ts'
 import type { AttemptResult, Hop } from './attempt-run.ts'
 import { createAttemptSize } from './attempt-size.ts'
 import {
   aborted,
+  brokeOff,
   gaveUp,
   isWorthWaiting,
   noteFailure,
@@ -41,21 +43,26 @@ export const maxRetriesOfFallback = 1
  * The gate is asked before every call upstream; what follows from its refusals is in admission.ts.
  *
  * The error reports what the first model failed with, since that is the one that was wanted; an abort, the deadline and the
- * caller's own limits report themselves.
+ * caller's own limits report themselves. What a gate throws is thrown as it is while nothing was asked.
  */
 export async function* runChain(deps: ChainDeps, options: ChainOptions): AsyncGenerator<AiEvent, void, undefined> {
   const call = startCall(deps, options)
-  for (;;) {
-    const askedBefore = call.attempts.length
-    const refusals: Refusal[] = []
-    for (const index of options.hops.keys()) {
-      const end = yield* runHop(call, index)
-      if (end === 'answered') return
-      if (end !== 'failed') refusals.push(end)
+  try {
+    for (;;) {
+      const askedBefore = call.attempts.length
+      const refusals: Refusal[] = []
+      for (const index of options.hops.keys()) {
+        const end = yield* runHop(call, index)
+        if (end === 'answered') return
+        if (end !== 'failed') refusals.push(end)
+      }
+      // Somebody was asked, so it is known how it went.
+      if (call.attempts.length > askedBefore || refusals.length === 0) throw gaveUp(call)
+      await waitForEarliest(call, refusals)
     }
-    // Somebody was asked, so it is known how it went.
-    if (call.attempts.length > askedBefore || refusals.length === 0) throw gaveUp(call)
-    await waitForEarliest(call, refusals)
+  } catch (error) {
+    // Whatever else breaks, what was spent until then must reach whoever records it.
+    throw error instanceof AiError || call.attempts.length === 0 ? error : brokeOff(call, error)
   }
 }
 

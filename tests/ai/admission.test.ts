@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest'
 import { admitted, type AttemptGate, type AttemptPlan, type Refusal } from '../../src/ai/admission.ts'
-import { answer, httpError, silence, stall, startModelServer, stream, text } from '../support/model-server.ts'
+import { ServiceUnavailableError } from '../../src/lib/errors.ts'
+import { answer, cut, httpError, silence, stall, startModelServer, stream, text } from '../support/model-server.ts'
 import { captureLogs } from '../support/log-capture.ts'
 import { callModel, createTestAi, outcomes, requestFor } from './call-model.ts'
 
@@ -225,4 +226,59 @@ test('answers although a gate cannot settle, and says so in the log', async () =
 
   expect(outcomes(await callModel(ai))).toEqual(['a/m succeeded'])
   expect(logs.takeError('an attempt could not be settled')).toMatchObject({ model: 'a/m' })
+})
+
+test('loses no attempt that was paid for when a gate breaks before the next', async () => {
+  await using first = await startModelServer()
+  await using second = await startModelServer()
+  const logs = captureLogs()
+  const away = new ServiceUnavailableError('The database is away.')
+  const gate = createGate('gate', ({ model }) => {
+    if (model.provider === 'b') throw away
+    return null
+  })
+  const ai = createTestAi({ a: first, b: second }, { gates: [gate], logger: logs.logger })
+  first.replyAlways(stream(text('Hel'), text('lo'), cut))
+
+  const seen = await callModel(ai)
+
+  expect(outcomes(seen)).toEqual(['a/m interrupted'])
+  expect(seen.error).toMatchObject({
+    code: 'MODEL_FAILED',
+    kind: 'interrupted',
+    retryable: true,
+    partialText: 'Hello',
+    cause: away,
+    attempts: [{ usage: { outputTokens: 2, estimated: true } }],
+  })
+  expect(gate.log).toEqual(['gate admits a/m', 'gate hears interrupted of a/m'])
+  expect(second.requests).toHaveLength(0)
+  logs.assertNoErrors()
+})
+
+test('says in the log when it is a fault of the program that ended a call that was paid for', async () => {
+  await using first = await startModelServer()
+  await using second = await startModelServer()
+  const logs = captureLogs()
+  const gate = createGate('gate', ({ model }) => {
+    if (model.provider === 'b') throw new TypeError('a fault')
+    return null
+  })
+  const ai = createTestAi({ a: first, b: second }, { gates: [gate], logger: logs.logger })
+  first.replyAlways(httpError(401))
+
+  expect(outcomes(await callModel(ai))).toEqual(['a/m authentication_failed'])
+  expect(logs.takeError('a call ended by a fault of this program')).toMatchObject({ err: { message: 'a fault' } })
+})
+
+test('fails with what a gate throws when nothing was asked before', async () => {
+  await using server = await startModelServer()
+  const away = new ServiceUnavailableError('The database is away.')
+  const gate = createGate('gate', () => {
+    throw away
+  })
+  const ai = createTestAi({ a: server }, { gates: [gate] })
+
+  await expect(callModel(ai)).rejects.toBe(away)
+  expect(server.requests).toHaveLength(0)
 })

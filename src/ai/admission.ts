@@ -1,4 +1,5 @@
 import type { Logger } from '../platform/logger.ts'
+import type { CallSignal } from './call-signal.ts'
 import type { Failure } from './failure.ts'
 import { failureOf } from './failure.ts'
 import type { CallScope, FailureOutcome, ModelRequest, UpstreamAttempt } from './model-call.ts'
@@ -20,7 +21,7 @@ export type AttemptPlan = {
   /** When the whole call is given up, on the clock's monotonic scale. */
   readonly deadlineMs: number
   /** Aborted when nobody waits for the answer any more: a gate that waits stops then. */
-  readonly signal: AbortSignal
+  readonly signal: CallSignal
 }
 
 /**
@@ -65,23 +66,30 @@ export interface AttemptGate {
   /** Says no by a refusal. What it throws fails the call, so a gate whose store is away decides by itself. */
   admit(plan: AttemptPlan): Promise<Admission>
   /**
-   * Is awaited before the caller sees the end of the attempt: what may be done later, do later. What it throws is logged
-   * and costs no answer.
+   * Is awaited before the next attempt is made, not before an answer is given: that need not wait for it. What it throws is logged and costs no
+   * answer.
    */
   settle(plan: AttemptPlan, end: AttemptEnd): Promise<void>
+  /**
+   * Whether it would be a surprise if it refused. Then the next gate is asked at the same time and not after it; should it refuse all the same,
+   * what the next one admitted is given back. Absent: it is not known.
+   */
+  expectsToAdmit?(plan: AttemptPlan): boolean
 }
 
 export const admitted: Admission = { kind: 'admitted' }
 
-/** Asks the gates in order, all or nothing: the first refusal gives back what those before it admitted. */
+/**
+ * Asks the gates in order, all or nothing: the first refusal gives back what the others admitted. Those of which no refusal is expected are asked
+ * together with the next one, so that two that have to ask far away cost one way there and back.
+ */
 export function composeGates(gates: readonly AttemptGate[], { logger }: { logger: Logger }): AttemptGate {
   async function settleAll(passed: readonly AttemptGate[], plan: AttemptPlan, end: AttemptEnd): Promise<void> {
-    for (const gate of passed.toReversed()) {
-      try {
-        await gate.settle(plan, end)
-      } catch (error) {
-        logger.error({ err: error, attemptId: plan.id, model: plan.model.name }, 'an attempt could not be settled')
-      }
+    const settled = await Promise.allSettled(passed.map((gate) => gate.settle(plan, end)))
+    for (const one of settled) {
+      if (one.status === 'fulfilled') continue
+      const facts = { err: one.reason, attemptId: plan.id, model: plan.model.name }
+      logger.error(facts, 'an attempt could not be settled')
     }
   }
 
@@ -89,24 +97,36 @@ export function composeGates(gates: readonly AttemptGate[], { logger }: { logger
     async admit(plan) {
       const passed: AttemptGate[] = []
       let maxOutputTokens = Infinity
-      try {
-        for (const gate of gates) {
-          const admission = await gate.admit(plan)
-          if (admission.kind === 'refused') {
-            await settleAll(passed, plan, { kind: 'not_sent' })
-            return admission
+      for (let next = 0; next < gates.length;) {
+        const together = gates.slice(next, next + 1 + expectedFrom(gates, next, plan))
+        next += together.length
+        const answers = await Promise.allSettled(together.map((gate) => gate.admit(plan)))
+        passed.push(...together.filter((_gate, index) => hasAdmitted(answers[index])))
+        for (const answer of answers) {
+          if (answer.status === 'fulfilled' && answer.value.kind === 'admitted') {
+            maxOutputTokens = Math.min(maxOutputTokens, answer.value.maxOutputTokens ?? Infinity)
+            continue
           }
-          passed.push(gate)
-          maxOutputTokens = Math.min(maxOutputTokens, admission.maxOutputTokens ?? Infinity)
+          await settleAll(passed, plan, { kind: 'not_sent' })
+          if (answer.status === 'rejected') throw answer.reason
+          return answer.value
         }
-      } catch (error) {
-        await settleAll(passed, plan, { kind: 'not_sent' })
-        throw error
       }
       return maxOutputTokens === Infinity ? admitted : { kind: 'admitted', maxOutputTokens }
     },
     settle: (plan, end) => settleAll(gates, plan, end),
   }
+}
+
+/** How many gates in a row, from `start` on, expect to admit; the last of all never counts. */
+function expectedFrom(gates: readonly AttemptGate[], start: number, plan: AttemptPlan): number {
+  let end = start
+  while (end < gates.length - 1 && gates[end]?.expectsToAdmit?.(plan) === true) end++
+  return end - start
+}
+
+function hasAdmitted(answer: PromiseSettledResult<Admission> | undefined): boolean {
+  return answer?.status === 'fulfilled' && answer.value.kind === 'admitted'
 }
 
 /** A refusal as the chain and the call's error report it: the provider never heard of it. */

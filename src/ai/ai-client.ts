@@ -10,7 +10,8 @@ import { composeGates, type AttemptGate } from './admission.ts'
 import { AiError } from './ai-error.ts'
 import { createBackgroundWork, type BackgroundWork } from './background-work.ts'
 import { createBreakerGate } from './breaker-gate.ts'
-import { runChain } from './chain.ts'
+import { createCallControl, type CallControl } from './call-signal.ts'
+import { runChain, type BegunCall } from './chain.ts'
 import { createConnectionWatch } from './connection-watch.ts'
 import { createDemoProvider, demoModelName, demoProviderName, demoTokenDelayMs } from './demo-provider.ts'
 import { createEndpointMemory } from './endpoint-memory.ts'
@@ -138,32 +139,33 @@ export function createAiClient(options: AiClientOptions): AiClient {
   ]
   const gate = composeGates(gates, { logger })
   const statusDeps = { directory, providers, breakers, pricing, figures, board, clock }
-  const chainDeps = { clock, newId, random, logger, pricing, memory, connections, gate, responses }
-  const calls = new Set<AbortController>()
+  const chainDeps = { clock, newId, random, logger, pricing, memory, connections, gate, background, responses }
+  const calls = new Set<CallControl>()
   let isClosed = false
 
-  async function* stream(request: ModelRequest, { signal, scopes = [] }: CallOptions): AsyncGenerator<AiEvent> {
-    const call = new AbortController()
+  function begin(request: ModelRequest, { signal, scopes = [] }: CallOptions): BegunCall {
+    const hops = reachable(directory, request.models, logger).flatMap((model) => {
+      const provider = providers.get(model.provider)
+      return provider === undefined ? [] : [{ model, provider, timeouts: timeoutsOf(model) }]
+    })
+    const outputSchema = request.outputSchema === null ? null : outputSchemas.compile(request.outputSchema)
+    const call = createCallControl()
     const abort = (): void => call.abort(signal.reason)
-    if (signal.aborted) abort()
     if (isClosed) call.abort(new Error('the AI client is closed'))
+    if (signal.aborted) abort()
     signal.addEventListener('abort', abort, { once: true })
     calls.add(call)
-    try {
-      const hops = reachable(directory, request.models, logger).flatMap((model) => {
-        const provider = providers.get(model.provider)
-        return provider === undefined ? [] : [{ model, provider, timeouts: timeoutsOf(model) }]
-      })
-      const outputSchema = request.outputSchema === null ? null : outputSchemas.compile(request.outputSchema)
-      yield* runChain(chainDeps, { hops, request, outputSchema, scopes, signal: call.signal })
-    } finally {
-      signal.removeEventListener('abort', abort)
-      calls.delete(call)
+    return {
+      options: { hops, request, outputSchema, scopes, signal: call.signal },
+      leave() {
+        signal.removeEventListener('abort', abort)
+        calls.delete(call)
+      },
     }
   }
 
   return {
-    stream,
+    stream: (request, callOptions) => runChain(chainDeps, () => begin(request, callOptions)),
     resolve: (models, field) => directory.resolve(models, field),
     compileOutputSchema: (schema, field) => outputSchemas.compile(schema, field),
     statuses: () => modelStatuses(statusDeps),
@@ -171,6 +173,7 @@ export function createAiClient(options: AiClientOptions): AiClient {
       isClosed = true
       counting.stop()
       for (const call of calls) call.abort(new Error('the AI client is closed'))
+      connections.close()
       await background.settled()
     },
   }

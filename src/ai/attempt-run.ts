@@ -1,4 +1,5 @@
 import type { Clock } from '../lib/clock.ts'
+import type { CallSignal } from './call-signal.ts'
 import { nothingReceived, type Received } from './chat-stream.ts'
 import { classifyError } from './classifier.ts'
 import type { ConnectionWatch } from './connection-watch.ts'
@@ -25,7 +26,7 @@ export type AttemptOptions = {
   outputSchema: OutputSchema | null
   /** Of the whole call, on the clock's monotonic scale. */
   deadlineMs: number
-  signal: AbortSignal
+  signal: CallSignal
 }
 
 /** What is known of an attempt while it runs. */
@@ -79,7 +80,7 @@ export function endComplete(run: AttemptRun): AttemptResult {
 export function endBroken(
   run: AttemptRun,
   error: unknown,
-  { watchdog, signal }: { watchdog: Watchdog; signal: AbortSignal },
+  { watchdog, signal }: { watchdog: Watchdog; signal: CallSignal },
 ): AttemptResult {
   const failure = classifyError(error, run.deps.clock.now())
   if (failure === null) throw error

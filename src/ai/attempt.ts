@@ -24,7 +24,7 @@ export function createAttempt(deps: AttemptDeps, options: AttemptOptions): Attem
   async function* texts(): AsyncGenerator<string, void, undefined> {
     const upstream = new AbortController()
     const close = (): void => upstream.abort()
-    signal.addEventListener('abort', close, { once: true })
+    const stopListening = signal.onAbort(close)
     if (signal.aborted) close()
     const watchdog = createWatchdog({ clock: deps.clock, timeouts: hop.timeouts, deadlineMs, giveUp: close })
     const forget = deps.connections.watch(options.id, () => watchdog.connected())
@@ -44,7 +44,7 @@ export function createAttempt(deps: AttemptDeps, options: AttemptOptions): Attem
     } finally {
       forget()
       watchdog.stop()
-      signal.removeEventListener('abort', close)
+      stopListening()
       result ??= endAbandoned(run)
       // An abort costs 0.2 ms (two DOMExceptions with their stacks): not when the body was read to its end.
       if (!isRead) close()

@@ -7,6 +7,8 @@ import type { Logger } from '../platform/logger.ts'
 import type { AttemptGate } from './admission.ts'
 import { AiError } from './ai-error.ts'
 import type { AttemptDeps, Hop } from './attempt-run.ts'
+import type { BackgroundWork } from './background-work.ts'
+import type { CallSignal } from './call-signal.ts'
 import { failureOf, failureRules, type Failure } from './failure.ts'
 import type { CallScope, ModelName, ModelRequest, UpstreamAttempt } from './model-call.ts'
 import type { OutputSchema } from './output-schema.ts'
@@ -24,6 +26,7 @@ export type ChainDeps = AttemptDeps & {
   logger: Logger
   /** Asked before every call upstream, and told of its end. */
   gate: AttemptGate
+  background: BackgroundWork
   /** Null: no answer is remembered. */
   responses: ResponseCache | null
 }
@@ -34,7 +37,7 @@ export type ChainOptions = {
   outputSchema: OutputSchema | null
   scopes: readonly CallScope[]
   /** Aborts the call: the connection is closed at once, and the iteration ends by throwing. */
-  signal: AbortSignal
+  signal: CallSignal
 }
 
 /** What is known of a call while its chain is run. */
@@ -93,7 +96,7 @@ export function isWorthWaiting(call: Call, waitMs: number): boolean {
 export async function sleepOrThrow(call: Call, waitMs: number): Promise<void> {
   const { signal } = call.options
   try {
-    await sleep(waitMs, signal)
+    await sleep(waitMs, signal.platformSignal())
   } catch (error) {
     if (signal.aborted) throw aborted(call)
     throw error

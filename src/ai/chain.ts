@@ -28,7 +28,7 @@ export const maxRetriesOfPrimary = 2
 export const maxRetriesOfFallback = 1
 
 /**
- * Asks the models in order until one answers. What happens after a failure:
+ * Asks the models in order until one answers. The call begins with the first step of the iteration. What happens after a failure:
  *
  * | when                          | what                                                                                       |
  * | ----------------------------- | ------------------------------------------------------------------------------------------ |
@@ -45,7 +45,8 @@ export const maxRetriesOfFallback = 1
  * The error reports what the first model failed with, since that is the one that was wanted; an abort, the deadline and the
  * caller's own limits report themselves. What a gate throws is thrown as it is while nothing was asked.
  */
-export async function* runChain(deps: ChainDeps, options: ChainOptions): AsyncGenerator<AiEvent, void, undefined> {
+export async function* runChain(deps: ChainDeps, begin: () => BegunCall): AsyncGenerator<AiEvent, void, undefined> {
+  const { options, leave } = begin()
   const call = startCall(deps, options)
   try {
     for (;;) {
@@ -63,8 +64,13 @@ export async function* runChain(deps: ChainDeps, options: ChainOptions): AsyncGe
   } catch (error) {
     // Whatever else breaks, what was spent until then must reach whoever records it.
     throw error instanceof AiError || call.attempts.length === 0 ? error : brokeOff(call, error)
+  } finally {
+    leave()
   }
 }
+
+/** `leave` is called once, when the call is over. */
+export type BegunCall = { options: ChainOptions; leave: () => void }
 
 type HopEnd = 'answered' | 'failed' | Refusal
 
@@ -197,7 +203,7 @@ async function waitForEarliest(call: Call, refusals: readonly Refusal[]): Promis
 
 /**
  * Makes one call upstream and turns its text into events; `started` comes with the first text, or with the end of an answer that
- * has none. The gate hears of the end, however it ends, before the caller does.
+ * has none. The gate hears of the end, however it ends.
  */
 async function* runAttempt(call: Call, hop: Hop, plan: AttemptPlan): AsyncGenerator<AiEvent, AttemptResult, undefined> {
   const { deps, options, deadlineMs } = call
@@ -216,7 +222,10 @@ async function* runAttempt(call: Call, hop: Hop, plan: AttemptPlan): AsyncGenera
   } finally {
     const { record, failure } = attempt.result()
     call.attempts.push(record)
-    await deps.gate.settle(plan, { kind: 'ended', record, failure })
+    const settled = deps.gate.settle(plan, { kind: 'ended', record, failure })
+    // What an attempt gives back is there for the next one of the call; an answer does not wait.
+    if (failure === null && !deps.background.isFull()) deps.background.start('an attempt could not be settled', settled)
+    else await settled
   }
   const result = attempt.result()
   if (text === '' && result.failure === null) yield started

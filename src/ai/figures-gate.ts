@@ -31,6 +31,7 @@ export function createFiguresGate(deps: {
 
   return {
     admit: () => Promise.resolve(admitted),
+    expectsToAdmit: () => true,
     async settle(_plan, end) {
       if (end.kind === 'not_sent') return
       figures.record(end.record)

@@ -48,34 +48,28 @@ export function createRateLimitGate(deps: RateLimitGateDeps): AttemptGate {
 }
 
 function bucketsOf({ provider, model, scopes }: AttemptPlan, deps: RateLimitGateDeps): readonly Limited[] {
+  const buckets: Limited[] = []
   const keyName = `${provider.name}:${provider.keyId}`
-  const candidates = [
-    {
-      key: `key:${keyName}`,
-      limit: deps.ofProviders[provider.name],
-      class: 'provider' as const,
-      whose: `the provider ${provider.name}`,
-    },
-    {
+  const ofKey = deps.ofProviders[provider.name]
+  if (isLimit(ofKey))
+    buckets.push({ key: `key:${keyName}`, ...ofKey, class: 'provider', whose: `the provider ${provider.name}` })
+  const ofModel = deps.ofModels[model.name]
+  if (isLimit(ofModel))
+    buckets.push({
       key: `model:${keyName}:${model.model}`,
-      limit: deps.ofModels[model.name],
-      class: 'provider' as const,
+      ...ofModel,
+      class: 'provider',
       whose: `the model ${model.name}`,
-    },
-    ...scopes.map(({ kind, id, rateLimit }) => ({
-      key: `${kind}:${id}`,
-      limit: isLimit(rateLimit) || kind !== 'workspace' ? rateLimit : deps.ofWorkspaces,
-      class: 'scope' as const,
-      whose: `the ${kind}`,
-    })),
-  ]
-  return candidates.flatMap(({ limit, ...rest }) =>
-    limit !== undefined && isLimit(limit) ? [{ ...rest, ...limit }] : [],
-  )
+    })
+  for (const { kind, id, rateLimit } of scopes) {
+    const limit = isLimit(rateLimit) || kind !== 'workspace' ? rateLimit : deps.ofWorkspaces
+    if (isLimit(limit)) buckets.push({ key: `${kind}:${id}`, ...limit, class: 'scope', whose: `the ${kind}` })
+  }
+  return buckets
 }
 
-function isLimit({ requestsPerMinute, tokensPerMinute }: RateLimit): boolean {
-  return requestsPerMinute !== null || tokensPerMinute !== null
+function isLimit(limit: RateLimit | undefined): limit is RateLimit {
+  return limit !== undefined && (limit.requestsPerMinute !== null || limit.tokensPerMinute !== null)
 }
 
 function correctionOf({ tokens }: Reservation, end: AttemptEnd): { requests: number; tokens: number } {

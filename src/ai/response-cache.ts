@@ -7,6 +7,7 @@ import { sleep } from '../lib/sleep.ts'
 import type { Cache } from '../platform/cache/cache.ts'
 import type { BackgroundWork } from './background-work.ts'
 import type { AttemptResult, Hop } from './attempt-run.ts'
+import type { CallSignal } from './call-signal.ts'
 import type { CacheControl, CallScope, ModelRequest, TokenUsage } from './model-call.ts'
 import { openAiBaseUrl } from './provider.ts'
 
@@ -17,7 +18,7 @@ export interface ResponseCache {
    * whichever process: they wait for it here, as long as the leader lives and `untilMs` (of the clock's monotonic scale) at the most. Null: this
    * question is not to be cached. Throws the signal's reason when it is aborted while waiting.
    */
-  enter(question: CacheQuestion, options: { untilMs: number; signal: AbortSignal }): Promise<CacheEntry | null>
+  enter(question: CacheQuestion, options: { untilMs: number; signal: CallSignal }): Promise<CacheEntry | null>
 }
 
 export type CacheQuestion = { request: ModelRequest; hop: Hop; scopes: readonly CallScope[] }
@@ -155,7 +156,7 @@ export function createResponseCache(deps: ResponseCacheDeps): ResponseCache {
             return alone(key, policy)
           case 'led':
             if (clock.monotonicMs() + pollMs >= giveUpMs) return alone(key, policy)
-            await sleep(pollMs, signal)
+            await sleep(pollMs, signal.platformSignal())
         }
       }
     },

@@ -66,8 +66,8 @@ export interface AttemptGate {
   /** Says no by a refusal. What it throws fails the call, so a gate whose store is away decides by itself. */
   admit(plan: AttemptPlan): Promise<Admission>
   /**
-   * Is awaited before the next attempt is made, not before an answer is given: that need not wait for it. What it throws is logged and costs no
-   * answer.
+   * Is awaited before the caller sees the end of the attempt: what may be done later, do later. What it throws is logged
+   * and costs no answer.
    */
   settle(plan: AttemptPlan, end: AttemptEnd): Promise<void>
   /**

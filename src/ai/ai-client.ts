@@ -1,3 +1,4 @@
+import { LRUCache } from 'lru-cache'
 import type { Clock } from '../lib/clock.ts'
 import type { NewId } from '../lib/ids.ts'
 import type { CircuitBreakers } from '../platform/circuit-breaker/circuit-breaker.ts'
@@ -8,6 +9,7 @@ import { createInProcessRateLimits } from '../platform/rate-limit/in-process.ts'
 import type { RateLimits } from '../platform/rate-limit/rate-limit.ts'
 import { composeGates, type AttemptGate } from './admission.ts'
 import { AiError } from './ai-error.ts'
+import type { Hop } from './attempt-run.ts'
 import { createBackgroundWork, type BackgroundWork } from './background-work.ts'
 import { createBreakerGate } from './breaker-gate.ts'
 import { createCallControl, type CallControl } from './call-signal.ts'
@@ -17,7 +19,7 @@ import { createDemoProvider, demoModelName, demoProviderName, demoTokenDelayMs }
 import { createEndpointMemory } from './endpoint-memory.ts'
 import type { AiEvent, CallScope, ModelName, ModelRequest, RateLimit } from './model-call.ts'
 import { createFiguresGate } from './figures-gate.ts'
-import { createModelDirectory, type ModelDirectory, type ResolvedModel } from './model-directory.ts'
+import { createModelDirectory, maxModelsPerCall, type ModelDirectory, type ResolvedModel } from './model-directory.ts'
 import { createModelFigures } from './model-figures.ts'
 import { modelStatuses, type FiguresBoard, type ModelStatus } from './model-status.ts'
 import { createOutputSchemas, type OutputSchema } from './output-schema.ts'
@@ -139,15 +141,26 @@ export function createAiClient(options: AiClientOptions): AiClient {
   ]
   const gate = composeGates(gates, { logger })
   const statusDeps = { directory, providers, breakers, pricing, figures, board, clock }
-  const chainDeps = { clock, newId, random, logger, pricing, memory, connections, gate, background, responses }
+  const chainDeps = { clock, newId, random, logger, pricing, memory, connections, gate, responses }
   const calls = new Set<CallControl>()
   let isClosed = false
 
+  // What a name means does not change while the client lives.
+  const known = new LRUCache<ModelName, Hop>({ max: maxKnownHops })
+
+  function hopOf(model: ResolvedModel): Hop[] {
+    const asked = model.alias ?? model.name
+    const found = known.get(asked)
+    if (found !== undefined) return [found]
+    const provider = providers.get(model.provider)
+    if (provider === undefined) return []
+    const hop = { model, provider, timeouts: timeoutsOf(model) }
+    known.set(asked, hop)
+    return [hop]
+  }
+
   function begin(request: ModelRequest, { signal, scopes = [] }: CallOptions): BegunCall {
-    const hops = reachable(directory, request.models, logger).flatMap((model) => {
-      const provider = providers.get(model.provider)
-      return provider === undefined ? [] : [{ model, provider, timeouts: timeoutsOf(model) }]
-    })
+    const hops = reachable(directory, request.models, logger).flatMap(hopOf)
     const outputSchema = request.outputSchema === null ? null : outputSchemas.compile(request.outputSchema)
     const call = createCallControl()
     const abort = (): void => call.abort(signal.reason)
@@ -179,6 +192,7 @@ export function createAiClient(options: AiClientOptions): AiClient {
   }
 }
 
+const maxKnownHops = 500
 const noLimit: RateLimit = { requestsPerMinute: null, tokensPerMinute: null }
 
 function createLimitGate(options: AiClientOptions, background: BackgroundWork): AttemptGate {
@@ -200,13 +214,18 @@ function createLimitGate(options: AiClientOptions, background: BackgroundWork): 
  * others of the chain go on without it; only when none is left there is nobody to ask.
  */
 function reachable(directory: ModelDirectory, names: readonly ModelName[], logger: Logger): readonly ResolvedModel[] {
-  const known = names.filter((name) => directory.find(name) !== null)
-  if (known.length < names.length) {
-    const unknown = names.filter((name) => directory.find(name) === null)
-    if (known.length === 0) throw unknownModels(unknown)
-    logger.warn({ models: unknown }, 'models of a chain are skipped: their provider is not configured')
+  if (names.length === 0 || names.length > maxModelsPerCall) return directory.resolve(names)
+  const found = new Map<ModelName, ResolvedModel>()
+  const unknown: ModelName[] = []
+  for (const name of names) {
+    const model = directory.find(name)
+    if (model === null) unknown.push(name)
+    else if (!found.has(model.name)) found.set(model.name, model)
   }
-  return directory.resolve(known)
+  if (found.size === 0) throw unknownModels(unknown)
+  if (unknown.length > 0)
+    logger.warn({ models: unknown }, 'models of a chain are skipped: their provider is not configured')
+  return [...found.values()]
 }
 
 function unknownModels(names: readonly ModelName[]): AiError {

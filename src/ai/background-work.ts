@@ -4,14 +4,9 @@ import type { Logger } from '../platform/logger.ts'
 export interface BackgroundWork {
   /** What `work` throws is logged with `what`. */
   start(what: string, work: Promise<unknown>): void
-  /** So much is under way that callers should wait for what they begin. */
-  isFull(): boolean
   /** Resolves when everything that was started has ended, and what that has started. */
   settled(): Promise<void>
 }
-
-/** Nothing of it takes long while its stores are well; while they are not, this is how much of it piles up. */
-const maxRunning = 1_000
 
 export function createBackgroundWork({ logger }: { logger: Logger }): BackgroundWork {
   const running = new Set<Promise<void>>()
@@ -26,7 +21,6 @@ export function createBackgroundWork({ logger }: { logger: Logger }): Background
       )
       running.add(run)
     },
-    isFull: () => running.size >= maxRunning,
     async settled() {
       while (running.size > 0) await Promise.all(running)
     },

@@ -7,7 +7,6 @@ import type { Logger } from '../platform/logger.ts'
 import type { AttemptGate } from './admission.ts'
 import { AiError } from './ai-error.ts'
 import type { AttemptDeps, Hop } from './attempt-run.ts'
-import type { BackgroundWork } from './background-work.ts'
 import type { CallSignal } from './call-signal.ts'
 import { failureOf, failureRules, type Failure } from './failure.ts'
 import type { CallScope, ModelName, ModelRequest, UpstreamAttempt } from './model-call.ts'
@@ -26,7 +25,6 @@ export type ChainDeps = AttemptDeps & {
   logger: Logger
   /** Asked before every call upstream, and told of its end. */
   gate: AttemptGate
-  background: BackgroundWork
   /** Null: no answer is remembered. */
   responses: ResponseCache | null
 }

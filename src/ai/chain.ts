@@ -203,7 +203,7 @@ async function waitForEarliest(call: Call, refusals: readonly Refusal[]): Promis
 
 /**
  * Makes one call upstream and turns its text into events; `started` comes with the first text, or with the end of an answer that
- * has none. The gate hears of the end, however it ends.
+ * has none. The gate hears of the end, however it ends, before the caller does.
  */
 async function* runAttempt(call: Call, hop: Hop, plan: AttemptPlan): AsyncGenerator<AiEvent, AttemptResult, undefined> {
   const { deps, options, deadlineMs } = call
@@ -222,10 +222,7 @@ async function* runAttempt(call: Call, hop: Hop, plan: AttemptPlan): AsyncGenera
   } finally {
     const { record, failure } = attempt.result()
     call.attempts.push(record)
-    const settled = deps.gate.settle(plan, { kind: 'ended', record, failure })
-    // What an attempt gives back is there for the next one of the call; an answer does not wait.
-    if (failure === null && !deps.background.isFull()) deps.background.start('an attempt could not be settled', settled)
-    else await settled
+    await deps.gate.settle(plan, { kind: 'ended', record, failure })
   }
   const result = attempt.result()
   if (text === '' && result.failure === null) yield started

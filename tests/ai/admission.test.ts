@@ -105,6 +105,46 @@ test('gives back what earlier gates admitted when a later one refuses', async ()
   expect(first.requests).toHaveLength(0)
 })
 
+test('asks a gate of which no refusal is expected together with the next one', async () => {
+  await using server = await startModelServer()
+  const [one, two, three] = [createGate('one'), createGate('two'), createGate('three')]
+  let askedTwo = (): void => undefined
+  const twoIsAsked = new Promise<void>((resolve) => (askedTwo = resolve))
+  const expecting: AttemptGate = {
+    ...one,
+    expectsToAdmit: () => true,
+    // For ever, should the next one only be asked afterwards.
+    admit: (plan) => twoIsAsked.then(() => one.admit(plan)),
+  }
+  const next: AttemptGate = {
+    ...two,
+    admit(plan) {
+      askedTwo()
+      return two.admit(plan)
+    },
+  }
+  const ai = createTestAi({ a: server }, { gates: [expecting, next, three] })
+  server.reply(answer('good'))
+
+  expect(outcomes(await callModel(ai))).toEqual(['a/m succeeded'])
+  expect([one.log, two.log, three.log].map((log) => log.length)).toEqual([2, 2, 2])
+})
+
+test('gives back what the next gate admitted when one of which no refusal was expected refuses all the same', async () => {
+  await using server = await startModelServer()
+  const one = { ...createGate('one', () => refusal()), expectsToAdmit: () => true }
+  const [two, three] = [createGate('two'), createGate('three')]
+  const ai = createTestAi({ a: server }, { gates: [one, two, three] })
+
+  const { error } = await callModel(ai)
+
+  expect(error?.kind).toBe('breaker_open')
+  expect(one.log).toEqual(['one refuses a/m'])
+  expect(two.log).toEqual(['two admits a/m', 'two hears not_sent of a/m'])
+  expect(three.log).toEqual([])
+  expect(server.requests).toHaveLength(0)
+})
+
 test('waits for the earliest model when none may be asked now', async () => {
   await using first = await startModelServer()
   await using second = await startModelServer()

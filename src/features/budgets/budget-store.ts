@@ -56,7 +56,11 @@ const reserveStatement: Statement = {
   name: 'budget_reserve_all',
   text: 'SELECT reservation FROM budget_reserve_all($1)',
 }
-const settleStatement: Statement = { name: 'budget_settle', text: 'SELECT budget_settle($1) AS alert' }
+// Does not wait for the disk: an answer waits for it, and what a crash of PostgreSQL takes back is settled by the ledger or expires.
+const settleStatement: Statement = {
+  name: 'budget_settle',
+  text: `SELECT budget_settle($1) AS alert FROM set_config('synchronous_commit', 'off', true)`,
+}
 
 /** So that no statement holds many balances for long. */
 const maxCallsPerStatement = 50

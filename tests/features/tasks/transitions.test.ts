@@ -620,9 +620,13 @@ const attempts = (taskId: string) => db.prisma.taskAttempt.findMany({ where: { t
 const content = (taskId: string) => db.prisma.taskContent.findUnique({ where: { taskId } })
 
 async function expireLease(taskId: string): Promise<void> {
-  await db.query({ name: 'test_expire', text: `UPDATE task SET lease_expires_at = clock_timestamp() WHERE id = $1` }, [
-    taskId,
-  ])
+  await db.query(
+    {
+      name: 'test_expire',
+      text: `UPDATE task SET lease_expires_at = clock_timestamp() - interval '1 second' WHERE id = $1`,
+    },
+    [taskId],
+  )
 }
 
 async function writeChunks({ task }: ClaimedRun, texts: readonly string[]): Promise<void> {

@@ -1,4 +1,5 @@
 import type { RedisConnection } from '../redis/redis-connection.ts'
+import { createRedisScript } from '../redis/redis-script.ts'
 
 /** How many hints of a workspace wait in the queue, for all processes together. */
 export interface HintQuota {
@@ -26,7 +27,7 @@ export type HintQuotaOptions = {
  * At rest for a while, because between counting and adding a hint is not in the queue yet. At worst, with its last hint the oldest of the
  * queue, a workspace gets `maxWaiting` more, once.
  */
-const admitScript = `
+const admitScript = createRedisScript(`
 local state = redis.call('HMGET', KEYS[1], 'count', 'after', 'at')
 local count = tonumber(state[1]) or 0
 local time = redis.call('TIME')
@@ -41,12 +42,12 @@ end
 redis.call('HSET', KEYS[1], 'count', count + 1, 'after', redis.call('GET', KEYS[3]) or 0, 'at', now)
 redis.call('EXPIRE', KEYS[1], 86400)
 return 1
-`
+`)
 
-const releaseScript = `
+const releaseScript = createRedisScript(`
 if redis.call('HINCRBY', KEYS[1], 'count', -1) <= 0 then redis.call('DEL', KEYS[1]) end
 return 0
-`
+`)
 
 export function createHintQuota(options: HintQuotaOptions): HintQuota {
   const { connection, keyPrefix, maxWaiting, queueKeys, doubtAfterMs = 2_000 } = options
@@ -55,13 +56,10 @@ export function createHintQuota(options: HintQuotaOptions): HintQuota {
   return {
     async admit(workspaceId) {
       const keys = [keyOf(workspaceId), queueKeys.wait, queueKeys.id]
-      const admitted = await connection.run((client) =>
-        client.eval(admitScript, keys.length, ...keys, maxWaiting, doubtAfterMs),
-      )
-      return admitted === 1
+      return (await admitScript.run(connection, keys, [maxWaiting, doubtAfterMs])) === 1
     },
     async release(workspaceId) {
-      await connection.run((client) => client.eval(releaseScript, 1, keyOf(workspaceId)))
+      await releaseScript.run(connection, [keyOf(workspaceId)], [])
     },
   }
 }

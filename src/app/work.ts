@@ -79,7 +79,9 @@ async function startTaskWorker(basics: Basics, platform: Platform, engine: TaskE
   const { db } = platform
   const output = createOutputWriter({ db, publisher, logger, random })
   cleanup.add('output', () => output.close())
-  const steps = createStepBatcher({ transitions, announcer, clock, newId, logger, processId, leaseMs })
+  // The embedded database does one thing at a time: what would wait for it may as well gather.
+  const maxUnderWay = db.kind === 'embedded' ? 1 : 2
+  const steps = createStepBatcher({ transitions, announcer, clock, newId, logger, processId, leaseMs, maxUnderWay })
   cleanup.add('steps', () => steps.close())
   const ledger = createLedger({ db })
   const limitQueue = createLimitQueue({ clock })

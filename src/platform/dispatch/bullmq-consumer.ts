@@ -23,9 +23,9 @@ export type BullmqConsumerOptions = {
 }
 
 /**
- * Takes hints out of the BullMQ queue, one at a time. A hint is off the queue *before* its handler is called: a process that dies loses the
- * one that it has in hand, and the reconciler is faster than any lock; a handler may wait as long as it likes without holding anything in
- * Redis; and work that is hinted at meanwhile gets a hint of its own.
+ * Takes hints out of the BullMQ queue, one at a time. A hint is on its way off the queue *before* its handler is called, and nobody waits for
+ * that: a process that dies loses the one that it has in hand, and the reconciler is faster than any lock; a handler may wait as long as it
+ * likes without holding anything in Redis; and work that is hinted at meanwhile gets a hint of its own.
  *
  * BullMQ's jobs are fetched by hand, and the waiting for its marker is ours: its own loop waits for up to 15 s after an error, connects again
  * when it was told to stop, and does not stop at all while Redis is away (6.7).
@@ -40,6 +40,8 @@ export function startBullmqConsumer(options: BullmqConsumerOptions): () => Promi
   const token = worker.id
   const refusals = createRefusalLog(logger, 'Redis refuses to hand out hints; work goes on within each process')
   const stopping = new AbortController()
+  // Of the latest hint. One connection keeps the order: it has been answered by the time the next hint comes.
+  let isOffQueue: Promise<unknown> = Promise.resolve()
 
   async function take(): Promise<string | null> {
     const job: Job<unknown> | undefined = await requests.run(() => worker.getNextJob(token, { block: false }))
@@ -54,8 +56,8 @@ export function startBullmqConsumer(options: BullmqConsumerOptions): () => Promi
     const workspaceId = workspaceIdOf(job.data)
     const taken = [requests.run(() => job.moveToCompleted(null, token, false))]
     if (workspaceId !== null) taken.push(quota.release(workspaceId))
-    // We have it in hand whatever became of that: Redis may have been emptied meanwhile. What stays behind is recovered as stalled.
-    await Promise.allSettled(taken)
+    // We have it in hand whatever becomes of that: Redis may have been emptied meanwhile. What stays behind is recovered as stalled.
+    isOffQueue = Promise.allSettled(taken)
     return workspaceId
   }
 
@@ -92,6 +94,7 @@ export function startBullmqConsumer(options: BullmqConsumerOptions): () => Promi
     // It may be waiting for the marker.
     await blocking.close()
     await taken
+    await isOffQueue
     await worker.close(true)
   }
 }

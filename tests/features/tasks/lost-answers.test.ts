@@ -43,6 +43,7 @@ describe.skipIf(programs === null)('a claim whose answer is lost', () => {
       logger,
       processId: newId(),
       leaseMs,
+      maxUnderWay: 2,
     })
     return { transitions, steps }
   }

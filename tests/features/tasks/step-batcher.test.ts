@@ -18,15 +18,16 @@ beforeAll(async () => {
 
 afterAll(() => db[Symbol.asyncDispose]())
 
-function createBatcher(): StepBatcher {
+function createBatcher(steps: Pick<Transitions, 'step'> = transitions): StepBatcher {
   return createStepBatcher({
-    transitions,
+    transitions: { ...transitions, ...steps },
     announcer: { announce: async () => undefined },
     clock: systemClock,
     newId,
     logger: captureLogs().logger,
     processId: newId(),
     leaseMs: 12_000,
+    maxUnderWay: 2,
   })
 }
 
@@ -45,4 +46,31 @@ test('an end is not refused for a claim that the database refuses', async () => 
   const [ended, claimed] = await Promise.all([steps.end(released(run), null), steps.claim('not an id', 1)])
 
   expect([ended, claimed]).toEqual([true, []])
+})
+
+test('a step does not wait for a slower one', async () => {
+  const agents = await Promise.all([seedAgent(db), seedAgent(db), seedAgent(db)])
+  await transitions.create(agents.map((agent) => makeNewTask(agent)))
+  let letGo = (): void => {}
+  const slow = new Promise<void>((resolve) => (letGo = resolve))
+  let begun = 0
+  const steps = createBatcher({
+    async step(step) {
+      begun += 1
+      if (begun === 1) await slow
+      return transitions.step(step)
+    },
+  })
+  const claim = (index: number): Promise<ClaimedRun[]> => steps.claim(agents[index]?.workspaceId ?? '', 1)
+
+  const first = claim(0)
+  await new Promise((resolve) => setImmediate(resolve))
+  expect(await claim(1)).toHaveLength(1)
+  const second = claim(2)
+  expect(await second).toHaveLength(1)
+  letGo()
+
+  expect(await first).toHaveLength(1)
+  await steps.close()
+  expect(begun).toBe(3)
 })

@@ -47,7 +47,7 @@ async function startParts(
     timeouts: {},
   })
   const output = createOutputWriter({ db, publisher, ...common })
-  const steps = createStepBatcher({ ...common, transitions, announcer, newId, processId: newId() })
+  const steps = createStepBatcher({ ...common, transitions, announcer, newId, processId: newId(), maxUnderWay: 2 })
   const ledger = createLedger({ db })
   const dependencies = createDependencyResults({ db })
   const limitQueue = createLimitQueue(common)

@@ -56,6 +56,7 @@ export type Config = {
   }
   /** How long answers at temperature 0 are kept; 0: not at all. */
   answerCacheTtlMs: number
+  completionsKeptDays: number
   workerConcurrency: number
   /** Null: a share of what there is. */
   workerMemoryLimitMb: number | null
@@ -152,6 +153,9 @@ export const environmentSchema = z.object({
   AI_CACHE_TTL_SECONDS: integer(0, 2_592_000)
     .default(3_600)
     .describe('how long answers at temperature 0 are kept for the same request; 0: only where a call asks for it'),
+  COMPLETION_RETENTION_DAYS: integer(1, 3_650)
+    .default(30)
+    .describe('how long completions are kept after their end; a key is new again afterwards'),
   AI_MODEL_SETTINGS: modelSettings
     .default({})
     .describe(
@@ -328,6 +332,7 @@ function toConfig(env: Environment): Config {
       }),
     },
     answerCacheTtlMs: env.AI_CACHE_TTL_SECONDS * 1_000,
+    completionsKeptDays: env.COMPLETION_RETENTION_DAYS,
     workerConcurrency: env.WORKER_CONCURRENCY,
     workerMemoryLimitMb: env.WORKER_MEMORY_LIMIT_MB ?? null,
     leaseMs: env.LEASE_MS,

@@ -38,6 +38,7 @@ describe('parseConfig', () => {
         workspaceRateLimit: { requestsPerMinute: null, tokensPerMinute: null },
       },
       answerCacheTtlMs: 3_600_000,
+      completionsKeptDays: 30,
       workerConcurrency: 50,
       workerMemoryLimitMb: null,
       leaseMs: 12_000,

@@ -8,6 +8,7 @@ import { createUserAdministration } from '../features/accounts/user-administrati
 import { createAgents } from '../features/agents/agents.ts'
 import { createAuditLog } from '../features/audit/audit-log.ts'
 import { createBudgets } from '../features/budgets/budgets.ts'
+import { startCompletionHousekeeping } from '../features/completions/completion-housekeeping.ts'
 import { createCompletionLeases } from '../features/completions/completion-leases.ts'
 import { createCompletionPublisher } from '../features/completions/completion-messages.ts'
 import { writeCompletionOutput } from '../features/completions/completion-output.ts'
@@ -132,7 +133,7 @@ export async function createServices(
 }
 
 function createKeyed(
-  { completionTimings, clock, newId, random, logger, cleanup }: Basics,
+  { config, completionTimings, clock, newId, random, logger, cleanup }: Basics,
   { db, events, ai }: Platform,
 ): KeyedCompletions {
   const publisher = createCompletionPublisher({ events, logger })
@@ -144,6 +145,8 @@ function createKeyed(
   const runs = createCompletionRuns({ db, ai, leases, ledger, output, publisher, timings, clock, logger, random })
   const keyed = createKeyedCompletions({ db, events, leases, runs, clock, newId, logger })
   cleanup.add('completions with a key', () => keyed.close())
+  const housekeeping = startCompletionHousekeeping({ db, logger, keptDays: config.completionsKeptDays })
+  cleanup.add('the housekeeping of completions', () => housekeeping.stop())
   return keyed
 }
 

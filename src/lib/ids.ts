@@ -17,26 +17,30 @@ function nextRandom(): Uint8Array {
   return randomBytes.subarray(drawn - bytesPerId, drawn)
 }
 
-let lastMs = 0
-let sequence = 0
-
 /**
- * Those of one process rise, also within a millisecond and when the clock goes back: 32 bits behind the time count on from a random start (RFC
+ * Those of one NewId rise, also within a millisecond and when the clock goes back: 32 bits behind the time count on from a random start (RFC
  * 9562, section 6.2, method 1).
  */
-export const newId: NewId = () => {
-  const random = nextRandom()
-  const nowMs = Date.now()
-  if (nowMs > lastMs) {
-    lastMs = nowMs
-    // The first bit is left for counting.
-    sequence = new DataView(random.buffer, random.byteOffset).getUint32(0) >>> 1
-  } else {
-    sequence = (sequence + 1) >>> 0
-    if (sequence === 0) lastMs += 1
+export function createNewId(): NewId {
+  let lastMs = 0
+  let sequence = 0
+  return () => {
+    const random = nextRandom()
+    const nowMs = Date.now()
+    if (nowMs > lastMs) {
+      lastMs = nowMs
+      // The first bit is left for counting.
+      sequence = new DataView(random.buffer, random.byteOffset).getUint32(0) >>> 1
+    } else {
+      sequence = (sequence + 1) >>> 0
+      if (sequence === 0) lastMs += 1
+    }
+    return v7({ random, msecs: lastMs, seq: sequence })
   }
-  return v7({ random, msecs: lastMs, seq: sequence })
 }
+
+/** Of the whole process, so that all its ids rise together. */
+export const newId = createNewId()
 
 /** True for any UUID in its text form; what is not one must never reach a `uuid` column. */
 export function isUuid(value: string): boolean {

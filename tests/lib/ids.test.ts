@@ -1,20 +1,12 @@
 import { version } from 'uuid'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
+import { createNewId, isUuid } from '../../src/lib/ids.ts'
 
-// The module remembers the last moment: each test has its own, or it would go on from that of the one before.
 beforeEach(() => void vi.useFakeTimers({ toFake: ['Date'] }))
-afterEach(() => {
-  vi.useRealTimers()
-  vi.resetModules()
-})
+afterEach(() => void vi.useRealTimers())
 
-async function freshIds() {
-  vi.resetModules()
-  return import('../../src/lib/ids.ts')
-}
-
-test('ids are of version 7 and begin with the time', async () => {
-  const { isUuid, newId } = await freshIds()
+test('ids are of version 7 and begin with the time', () => {
+  const newId = createNewId()
   vi.setSystemTime(1_700_000_000_000)
 
   const id = newId()
@@ -24,8 +16,8 @@ test('ids are of version 7 and begin with the time', async () => {
   expect(Number.parseInt(id.replaceAll('-', '').slice(0, 12), 16)).toBe(1_700_000_000_000)
 })
 
-test('ids rise within a millisecond, and when the clock goes back', async () => {
-  const { newId } = await freshIds()
+test('ids rise within a millisecond, and when the clock goes back', () => {
+  const newId = createNewId()
   vi.setSystemTime(1_700_000_000_000)
   const ids = Array.from({ length: 2_000 }, newId)
   vi.setSystemTime(1_699_999_000_000)
@@ -35,8 +27,8 @@ test('ids rise within a millisecond, and when the clock goes back', async () => 
   expect(new Set(ids).size).toBe(4_000)
 })
 
-test('ids of the same moment differ in what is random, too', async () => {
-  const { newId } = await freshIds()
+test('ids of the same moment differ in what is random, too', () => {
+  const newId = createNewId()
   vi.setSystemTime(1_700_000_000_000)
 
   const tails = Array.from({ length: 2_000 }, () => newId().slice(-10))

@@ -190,3 +190,17 @@ test('gives up an answer that does not stop', async () => {
   await server.requests[0]?.closed
   expect(server.requests[0]?.hungUp).toBe(true)
 })
+
+test('takes nothing from a call of a tool whose stream broke off', async () => {
+  await using first = await startModelServer()
+  await using second = await startModelServer()
+  const ai = createTestAi({ a: first, b: second })
+  const toolCall = { tool_calls: [{ index: 0, id: 'c', function: { name: 'f', arguments: '{"all":' } }] }
+  first.replyAlways(stream(chunk(toolCall), cut))
+  second.reply(answer('good'))
+
+  const seen = await callModel(ai)
+
+  expect(outcomes(seen)).toEqual([...Array.from({ length: 3 }, () => 'a/m interrupted'), 'b/m succeeded'])
+  expect(seen.events).toEqual(['started b/m', 'text good', 'finished stop'])
+})

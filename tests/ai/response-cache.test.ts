@@ -201,6 +201,32 @@ test('keeps no answer that was begun anew, and the answer of another model under
   expect(await ask(ai)).toMatchObject({ answer: { cached: true, model: 'b/m', text: 'Good.' } })
 })
 
+test.each([
+  [0, 0.9],
+  [0.5, 1],
+])('keeps an answer for its time, give or take a tenth: by chance %s for %s of it', async (chance, share) => {
+  await using server = await startModelServer()
+  server.replyAlways(answer('Good.'))
+  const times: number[] = []
+  const cache = createInProcessCache({ clock: systemClock })
+  const responses = {
+    cache: {
+      ...cache,
+      set(key: string, value: string, ttlMs: number) {
+        times.push(ttlMs)
+        return cache.set(key, value, ttlMs)
+      },
+    },
+    defaultTtlMs: day,
+  }
+  const ai = createTestAi({ a: server }, { responses, random: () => chance, timeouts: patient })
+  clients.push(ai)
+
+  await ask(ai)
+
+  expect(times).toEqual([day * share])
+})
+
 test('one of many who ask the same at once asks the model', { timeout: 30_000 }, async () => {
   await using server = await startModelServer()
   let go = (): void => undefined

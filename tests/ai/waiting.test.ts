@@ -2,6 +2,10 @@ import { getEventListeners, once } from 'node:events'
 import { createServer } from 'node:net'
 import { beforeAll, expect, test } from 'vitest'
 import { z } from 'zod'
+import { maxCoolDownMs, quarantineMs } from '../../src/ai/breaker-gate.ts'
+import { maxWaitMs, retryInitialDelayMs, retryMaxDelayMs } from '../../src/ai/call-state.ts'
+import { maxRetriesOfFallback, maxRetriesOfPrimary, maxUpstreamAttempts } from '../../src/ai/chain.ts'
+import { leadMs, maxFollowMs } from '../../src/ai/response-cache.ts'
 import { defaultTimeouts, reasoningModelTimeouts } from '../../src/ai/timeouts.ts'
 import {
   answer,
@@ -32,6 +36,21 @@ beforeAll(async () => {
 test('the time-outs are the documented ones', () => {
   expect(defaultTimeouts).toEqual({ connectMs: 5_000, firstTokenMs: 10_000, idleMs: 10_000, totalMs: 600_000 })
   expect(reasoningModelTimeouts).toEqual({ connectMs: 5_000, firstTokenMs: 120_000, idleMs: 30_000, totalMs: 600_000 })
+})
+
+test('tries and waits are the documented ones', () => {
+  expect({ maxUpstreamAttempts, maxRetriesOfPrimary, maxRetriesOfFallback }).toEqual({
+    maxUpstreamAttempts: 6,
+    maxRetriesOfPrimary: 2,
+    maxRetriesOfFallback: 1,
+  })
+  expect({ retryInitialDelayMs, retryMaxDelayMs, maxWaitMs }).toEqual({
+    retryInitialDelayMs: 500,
+    retryMaxDelayMs: 8_000,
+    maxWaitMs: 30_000,
+  })
+  expect({ quarantineMs, maxCoolDownMs }).toEqual({ quarantineMs: 300_000, maxCoolDownMs: 3_600_000 })
+  expect({ leadMs, maxFollowMs }).toEqual({ leadMs: 10_000, maxFollowMs: 30_000 })
 })
 
 const comments: Act[] = Array.from({ length: 40 }, () => [raw(': still here\n\n'), wait(20)]).flat()

@@ -1,7 +1,7 @@
 import type { Agent, Prisma } from '../../src/generated/prisma/client.ts'
 import { newId } from '../../src/lib/ids.ts'
 import type { Database } from '../../src/platform/database/database.ts'
-import type { NewTask } from '../../src/features/tasks/engine/transitions.ts'
+import type { NewTask } from '../../src/features/tasks/engine/transition-input.ts'
 
 /** An agent in a workspace of its own, as rows. */
 export async function seedAgent(

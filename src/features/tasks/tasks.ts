@@ -16,7 +16,8 @@ import { cancelTopic, type CancelMessage } from './engine/cancel-message.ts'
 import { hexOf, keyReusedError, requestHash } from './idempotency.ts'
 import { cancelSchema, createTaskSchema, type CreateTaskInput } from './new-task.ts'
 import { terminalStatuses, type TaskRow } from './streams/task-messages.ts'
-import type { NewTask, Transitions } from './engine/transitions.ts'
+import type { Transitions } from './engine/transitions.ts'
+import type { NewTask } from './engine/transition-input.ts'
 
 /** Submitting and stopping tasks. */
 export interface Tasks {

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { createTransitions, type RunEnd, type Transitions } from '../../../src/features/tasks/engine/transitions.ts'
+import { createTransitions, type Transitions } from '../../../src/features/tasks/engine/transitions.ts'
+import type { RunEnd } from '../../../src/features/tasks/engine/transition-input.ts'
 import type { ClaimedRun } from '../../../src/features/tasks/engine/task-json.ts'
 import type { Agent } from '../../../src/generated/prisma/client.ts'
 import { newId } from '../../../src/lib/ids.ts'

@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { createTransitions, type NewTask, type Transitions } from '../../../src/features/tasks/engine/transitions.ts'
+import { createTransitions, type Transitions } from '../../../src/features/tasks/engine/transitions.ts'
+import type { NewTask } from '../../../src/features/tasks/engine/transition-input.ts'
 import type { Agent, Task } from '../../../src/generated/prisma/client.ts'
 import { makeNewTask, seedAgent } from '../../support/seed.ts'
 import { startTestDatabase, type TestDatabase } from '../../support/test-database.ts'

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { createTransitions, type NewTask, type Transitions } from '../../../src/features/tasks/engine/transitions.ts'
+import { createTransitions, type Transitions } from '../../../src/features/tasks/engine/transitions.ts'
+import type { NewTask } from '../../../src/features/tasks/engine/transition-input.ts'
 import type { TaskTransition } from '../../../src/features/tasks/streams/task-messages.ts'
 import type { Agent } from '../../../src/generated/prisma/client.ts'
 import { makeNewTask, seedAgent } from '../../support/seed.ts'

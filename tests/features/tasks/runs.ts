@@ -1,5 +1,6 @@
 import type { ClaimedRun } from '../../../src/features/tasks/engine/task-json.ts'
-import type { RunEnd, StepResult, Transitions, Wish } from '../../../src/features/tasks/engine/transitions.ts'
+import type { StepResult, Transitions } from '../../../src/features/tasks/engine/transitions.ts'
+import type { RunEnd, Wish } from '../../../src/features/tasks/engine/transition-input.ts'
 import { newId } from '../../../src/lib/ids.ts'
 
 /** A worker without models: claims runs and ends them as it is told. */

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { createStepBatcher, type StepBatcher } from '../../../src/features/tasks/engine/step-batcher.ts'
-import { createTransitions, type RunEnd, type Transitions } from '../../../src/features/tasks/engine/transitions.ts'
+import { createTransitions, type Transitions } from '../../../src/features/tasks/engine/transitions.ts'
+import type { RunEnd } from '../../../src/features/tasks/engine/transition-input.ts'
 import type { ClaimedRun } from '../../../src/features/tasks/engine/task-json.ts'
 import { systemClock } from '../../../src/lib/clock.ts'
 import { newId } from '../../../src/lib/ids.ts'

@@ -5,7 +5,8 @@ import type { Viewer } from '../../../src/features/accounts/viewer.ts'
 import type { FinishedOutput } from '../../../src/features/tasks/output/output-writer.ts'
 import type { ClaimedRun } from '../../../src/features/tasks/engine/task-json.ts'
 import type { TaskPublisher } from '../../../src/features/tasks/streams/task-publisher.ts'
-import { createTransitions, type RunEnd, type Transitions } from '../../../src/features/tasks/engine/transitions.ts'
+import { createTransitions, type Transitions } from '../../../src/features/tasks/engine/transitions.ts'
+import type { RunEnd } from '../../../src/features/tasks/engine/transition-input.ts'
 
 /** A workspace with one member and one agent, and the transitions of its tasks, each published when it is committed. */
 export type TaskFixture = {

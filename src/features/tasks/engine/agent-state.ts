@@ -1,7 +1,7 @@
 import { utf8Bytes } from '../../../lib/stored-text.ts'
 import { agentLimits } from '../../agents/agent-limits.ts'
 import type { ClaimedRun } from './task-json.ts'
-import type { AgentStateWrite } from './transitions.ts'
+import type { AgentStateWrite } from './transition-input.ts'
 
 /** The property of a structured answer that is the agent's new state, when the agent's `outputSchema` declares it. */
 export const statePropertyName = 'agentState'

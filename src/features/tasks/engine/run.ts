@@ -11,7 +11,7 @@ import { stateOfAnswer } from './agent-state.ts'
 import type { DependencyResults } from './dependency-results.ts'
 import { buildMessages, charactersPerDependency } from './prompt.ts'
 import type { ClaimedRun } from './task-json.ts'
-import type { RunEnd, RunError } from './transitions.ts'
+import type { RunEnd, RunError } from './transition-input.ts'
 
 /** Why a run was stopped from outside. */
 export type StopReason = 'cancelled' | 'timeout' | 'lease-lost' | 'shutdown'

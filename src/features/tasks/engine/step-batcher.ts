@@ -6,7 +6,8 @@ import { ServerBusyError, ServiceUnavailableError } from '../../../lib/errors.ts
 import type { Announcer } from './announcer.ts'
 import type { ClaimedRun } from './task-json.ts'
 import type { OutputDeltaRecord } from '../streams/task-messages.ts'
-import type { RunEnd, Transitions, Wish } from './transitions.ts'
+import type { Transitions } from './transitions.ts'
+import type { RunEnd, Wish } from './transition-input.ts'
 
 /**
  * Gathers the ends and the wishes to claim of all runs of a process into few transactions. Self-clocked: the first goes at once, what comes

@@ -15,7 +15,8 @@ import { createSlots } from './slots.ts'
 import type { StepBatcher } from './step-batcher.ts'
 import type { ClaimedRun } from './task-json.ts'
 import type { OutputDeltaRecord } from '../streams/task-messages.ts'
-import type { RunEnd, Transitions } from './transitions.ts'
+import type { Transitions } from './transitions.ts'
+import type { RunEnd } from './transition-input.ts'
 
 /** Runs tasks: free slot → hint → claim → model → end. */
 export interface Worker {

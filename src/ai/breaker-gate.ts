@@ -11,7 +11,7 @@ import type { BackgroundWork } from './background-work.ts'
 import type { AttemptOutcome } from './model-call.ts'
 import type { Provider } from './provider.ts'
 
-const maxShut = 1_000
+const maxRefusing = 1_000
 /** Nobody's wish is followed for longer. */
 export const maxCoolDownMs = 3_600_000
 /** For a key that is refused or has no money: it does not get better by asking. */
@@ -67,8 +67,8 @@ export type BreakerGateDeps = { breakers: CircuitBreakers; background: Backgroun
 
 export function createBreakerGate({ breakers, background, logger }: BreakerGateDeps): AttemptGate {
   const tickets = new Map<string, BreakerTicket>()
-  /** Of those it is known that they were shut when they were asked last. */
-  const shut = new LRUCache<string, true>({ max: maxShut })
+  /** Keys whose breaker refused when it was asked last. */
+  const refusing = new LRUCache<string, true>({ max: maxRefusing })
 
   async function settle(plan: AttemptPlan, ticket: BreakerTicket, end: AttemptEnd): Promise<void> {
     const verdict = breakerVerdict(end)
@@ -86,14 +86,14 @@ export function createBreakerGate({ breakers, background, logger }: BreakerGateD
       const key = keyOf(plan)
       const admission = await breakers.admit(key)
       if (admission.kind === 'refused') {
-        shut.set(key, true)
+        refusing.set(key, true)
         return { kind: 'refused', refusal: refusalOf(admission) }
       }
-      shut.delete(key)
+      refusing.delete(key)
       tickets.set(plan.id, admission.ticket)
       return admitted
     },
-    expectsToAdmit: (plan) => !shut.has(keyOf(plan)),
+    expectsToAdmit: (plan) => !refusing.has(keyOf(plan)),
     async settle(plan, end) {
       const ticket = tickets.get(plan.id)
       if (ticket === undefined) return

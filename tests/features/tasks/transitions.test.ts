@@ -292,6 +292,21 @@ describe('end', () => {
     expect(dueInMs[0]?.ms).toBeLessThanOrEqual(60_000)
   })
 
+  test('what is put back is told for the very millisecond that is kept', async () => {
+    const seeded = await seedAgent(db, { concurrency: 16 })
+    await transitions.create(Array.from({ length: 16 }, () => makeNewTask(seeded)))
+    const { claimed } = await transitions.step({ ends: [], claims: [wish(seeded, 16)], processId, leaseMs })
+    expect(claimed).toHaveLength(16)
+
+    for (const run of claimed) {
+      const { transitions: told } = await transitions.postpone(
+        endOf(run, { outcome: 'LIMITED', reason: 'Enough.', retryDelayMs: 60_000 }),
+      )
+      const task = told[0]?.task
+      expect(task?.reason).toBe(`Limited until ${String(task?.runAt?.toISOString())}: Enough.`)
+    }
+  })
+
   test('the last attempt that fails is the end, and the partial text is kept', async () => {
     const task = makeNewTask(agent, { maxAttempts: 1 })
     await transitions.create([task])

@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { generousLimits } from './generous-limits.ts'
@@ -14,12 +15,13 @@ export interface ServerProcess extends AsyncDisposable {
   kill(signal: NodeJS.Signals): Promise<number | null>
 }
 
-const mainFile = fileURLToPath(new URL('../../dist/main.js', import.meta.url))
+const projectFolder = fileURLToPath(new URL('../..', import.meta.url))
 const startTimeoutMs = 180_000
 
 /** Starts it on a free port and waits until it serves. `env` is all of its environment but the PATH. */
 export async function startServerProcess(env: Record<string, string>): Promise<ServerProcess> {
-  const child = spawn(process.execPath, [mainFile], {
+  const child = spawn(process.execPath, startArguments(), {
+    cwd: projectFolder,
     env: { PATH: process.env['PATH'], NODE_ENV: 'test', PORT: '0', BCRYPT_COST: '4', ...generousLimits, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   })
@@ -60,4 +62,12 @@ export async function startServerProcess(env: Record<string, string>): Promise<S
       await kill('SIGKILL')
     },
   }
+}
+
+/** What `npm start` gives to Node. */
+function startArguments(): string[] {
+  const { scripts }: { scripts: { start: string } } = JSON.parse(readFileSync(`${projectFolder}/package.json`, 'utf8'))
+  const [node, ...rest] = scripts.start.split(' ')
+  if (node !== 'node') throw new Error(`npm start runs ${scripts.start}, and not Node itself`)
+  return rest
 }

@@ -115,3 +115,8 @@ export class ServiceUnavailableError extends AppError {
     this.name = 'ServiceUnavailableError'
   }
 }
+
+/** What was asked for could not be reached or has no room now: the same may well succeed later. */
+export function isOutage(error: unknown): boolean {
+  return error instanceof ServiceUnavailableError || error instanceof ServerBusyError
+}

@@ -1,11 +1,10 @@
 import type { AiClient } from '../../ai/ai-client.ts'
 import { AiError } from '../../ai/ai-error.ts'
 import { workspaceScope, type Answer, type ModelRequest } from '../../ai/model-call.ts'
-import { fullJitterDelayMs } from '../../lib/backoff.ts'
 import type { Clock } from '../../lib/clock.ts'
-import { AppError, ServerBusyError, ServiceUnavailableError } from '../../lib/errors.ts'
-import { sleep } from '../../lib/sleep.ts'
+import { AppError, ServerBusyError } from '../../lib/errors.ts'
 import type { Database } from '../../platform/database/database.ts'
+import { throughOutages } from '../../platform/database/through-outages.ts'
 import type { Logger } from '../../platform/logger.ts'
 import type { FinishedOutput, OutputWriter, RunOutput } from '../tasks/output/output-writer.ts'
 import { recordedCall, type Ledger } from '../usage/ledger.ts'
@@ -48,9 +47,6 @@ export type CompletionRunsDeps = {
 }
 
 export const maxCompletionRuns = 1_000
-/** What was spent and what came of it is worth some minutes of trying. */
-const maxWriteRetries = 30
-const writeBackoff = { initialDelayMs: 250, maxDelayMs: 10_000 }
 
 type StopReason = 'unwanted' | 'lease-lost' | 'closing'
 
@@ -232,15 +228,9 @@ function lastSegmentOf(
 }
 
 /** The money was spent: what the database is away for is written when it is back. */
-async function untilWritten<T>(write: () => Promise<T>, { random, logger }: CompletionRunsDeps): Promise<T> {
-  for (let tried = 0; ; tried += 1) {
-    try {
-      return await write()
-    } catch (error) {
-      const isAway = error instanceof ServiceUnavailableError || error instanceof ServerBusyError
-      if (!isAway || tried >= maxWriteRetries) throw error
-      if (tried === 0) logger.warn({ err: error }, 'the end of a completion has to wait for the database')
-      await sleep(fullJitterDelayMs(tried, { ...writeBackoff, random }), new AbortController().signal)
-    }
-  }
+function untilWritten<T>(write: () => Promise<T>, { random, logger }: CompletionRunsDeps): Promise<T> {
+  return throughOutages(write, {
+    random,
+    onOutage: (error) => logger.warn({ err: error }, 'the end of a completion has to wait for the database'),
+  })
 }

@@ -1,5 +1,5 @@
 import type { NewId } from '../../lib/ids.ts'
-import { ServerBusyError, ServiceUnavailableError } from '../../lib/errors.ts'
+import { isOutage } from '../../lib/errors.ts'
 import type { Logger } from '../../platform/logger.ts'
 import type { Announcer } from '../tasks/engine/announcer.ts'
 import { createCronTimes } from './cron.ts'
@@ -49,7 +49,7 @@ export function createScheduler(deps: SchedulerDeps): Scheduler {
       await announcer.announce(transitions)
       return transitions.length
     } catch (error) {
-      if (error instanceof ServiceUnavailableError || error instanceof ServerBusyError) throw error
+      if (isOutage(error)) throw error
       return fireOneByOne(fires, error)
     }
   }

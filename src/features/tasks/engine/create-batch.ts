@@ -1,5 +1,5 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import { ServerBusyError, ServiceUnavailableError } from '../../../lib/errors.ts'
+import { isOutage } from '../../../lib/errors.ts'
 
 type New = { readonly id: string; readonly prompt: string }
 type Created = { readonly task: { readonly id: string } }
@@ -52,9 +52,8 @@ export function batchCreates<Task extends New, Transition extends Created>(
         resolve(created.filter(({ task }) => ids.has(task.id)))
       }
     } catch (error) {
-      const isAway = error instanceof ServiceUnavailableError || error instanceof ServerBusyError
       // One task that the database refuses must not sink the others.
-      if (batch.length > 1 && !isAway) for (const call of batch) await createBatch([call])
+      if (batch.length > 1 && !isOutage(error)) for (const call of batch) await createBatch([call])
       else for (const { reject } of batch) reject(error)
     }
   }

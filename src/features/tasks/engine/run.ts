@@ -1,7 +1,7 @@
 import type { AiClient } from '../../../ai/ai-client.ts'
 import { AiError } from '../../../ai/ai-error.ts'
 import { workspaceScope, type Answer, type CallScope, type UpstreamAttempt } from '../../../ai/model-call.ts'
-import { AppError, ServerBusyError, ServiceUnavailableError } from '../../../lib/errors.ts'
+import { AppError, isOutage } from '../../../lib/errors.ts'
 import { fullJitterDelayMs } from '../../../lib/backoff.ts'
 import type { Logger } from '../../../platform/logger.ts'
 import { recordedCall, type CallOwner, type RecordedCall } from '../../usage/ledger.ts'
@@ -160,10 +160,6 @@ function describeEnd(claimed: ClaimedRun, facts: RunFacts, deps: RunDeps): RunRe
     return { end: { ...end, outcome: 'FAILED', error, reason: error.message }, calls, tail: finished.tail }
   const retryDelayMs = delayBeforeRetry(claimed, failure, deps.random)
   return { end: { ...end, outcome: 'RETRY', error, reason: error.message, retryDelayMs }, calls, tail: finished.tail }
-}
-
-function isOutage(failure: unknown): boolean {
-  return failure instanceof ServiceUnavailableError || failure instanceof ServerBusyError
 }
 
 /** The agent or the workspace may make no more model calls for now, whichever model is asked. A budget that time does not free is no such limit. */

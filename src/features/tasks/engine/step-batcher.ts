@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { Logger } from '../../../platform/logger.ts'
 import type { Clock } from '../../../lib/clock.ts'
 import type { NewId } from '../../../lib/ids.ts'
-import { ServerBusyError, ServiceUnavailableError } from '../../../lib/errors.ts'
+import { isOutage } from '../../../lib/errors.ts'
 import type { Announcer } from './announcer.ts'
 import type { ClaimedRun } from './task-json.ts'
 import type { OutputDeltaRecord } from '../streams/task-messages.ts'
@@ -94,7 +94,7 @@ export function createStepBatcher(deps: StepBatcherDeps): StepBatcher {
       await runStep(batch)
       failures = 0
     } catch (error) {
-      if (error instanceof ServiceUnavailableError || error instanceof ServerBusyError) await putBack(batch, error)
+      if (isOutage(error)) await putBack(batch, error)
       else await flushOneByOne(batch, error)
     }
   }

@@ -1,8 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import { fullJitterDelayMs } from '../../../lib/backoff.ts'
 import type { Clock } from '../../../lib/clock.ts'
-import { ServerBusyError, ServiceUnavailableError } from '../../../lib/errors.ts'
-import { sleep } from '../../../lib/sleep.ts'
+import { throughOutages } from '../../../platform/database/through-outages.ts'
 import type { Dispatch } from '../../../platform/dispatch/dispatch.ts'
 import type { Events } from '../../../platform/events/events.ts'
 import type { Logger } from '../../../platform/logger.ts'
@@ -124,16 +122,7 @@ export async function startWorker(deps: WorkerDeps): Promise<Worker> {
 
   // The money was spent: what the database is away for is written when it is back.
   async function record(calls: readonly RecordedCall[]): Promise<void> {
-    for (let tried = 0; ; tried += 1) {
-      try {
-        await ledger.record(calls)
-        return
-      } catch (error) {
-        const isAway = error instanceof ServiceUnavailableError || error instanceof ServerBusyError
-        if (!isAway || tried >= maxRecordRetries) throw error
-        await sleep(fullJitterDelayMs(tried, { ...recordBackoff, random }), givingBack.signal)
-      }
-    }
+    await throughOutages(() => ledger.record(calls), { random, signal: givingBack.signal })
   }
 
   const cancellations = await events.subscribe(cancelTopic, (message) => {
@@ -183,10 +172,6 @@ const unwritableEnd = {
   timeToFirstTokenMs: null,
   calls: [],
 } as const
-
-/** Some five minutes in all. */
-const maxRecordRetries = 60
-const recordBackoff = { initialDelayMs: 500, maxDelayMs: 10_000 }
 
 /** How long giving back may take before the leases are left to run out. */
 const releaseMs = 5_000

@@ -1,5 +1,5 @@
 import { fullJitterDelayMs } from '../../../lib/backoff.ts'
-import { AppError, ServerBusyError, ServiceUnavailableError } from '../../../lib/errors.ts'
+import { AppError, isOutage } from '../../../lib/errors.ts'
 import { sleep } from '../../../lib/sleep.ts'
 import type { Database } from '../../../platform/database/database.ts'
 import type { Logger } from '../../../platform/logger.ts'
@@ -125,7 +125,7 @@ export function createOutputFlusher({
 
   function putBack(flush: Flush, error: unknown): void {
     const runs = [...flush.values()].filter((run) => run.state === 'open')
-    if (error instanceof ServiceUnavailableError || error instanceof ServerBusyError) {
+    if (isOutage(error)) {
       if (failures === 0) logger.warn({ err: error, runs: runs.length }, 'output has to wait for the database')
       failures += 1
     } else if (flush.size === 1) {

@@ -12,6 +12,7 @@ import { startCompletionHousekeeping } from '../features/completions/completion-
 import { createCompletionLeases } from '../features/completions/completion-leases.ts'
 import { createCompletionPublisher } from '../features/completions/completion-messages.ts'
 import { writeCompletionOutput } from '../features/completions/completion-output.ts'
+import { createCompletionRecords } from '../features/completions/completion-records.ts'
 import { createCompletionRuns } from '../features/completions/completion-runs.ts'
 import { createCompletions } from '../features/completions/completions.ts'
 import { createKeyedCompletions, type KeyedCompletions } from '../features/completions/keyed-completions.ts'
@@ -44,7 +45,7 @@ export async function createServices(
   platform: Platform,
   engine: TaskEngine,
 ): Promise<ServicesOfFeatures> {
-  const { config, clock, newId, logger, cleanup } = basics
+  const { config, clock, newId, random, logger, cleanup } = basics
   const { db, events, dispatch, ai } = platform
   const { promptBytes: maxPromptBytes } = config.limits
   const checks = {
@@ -73,6 +74,8 @@ export async function createServices(
   const liveAccess = createLiveAccess({ db, changes, logger })
   cleanup.add('live access', () => liveAccess.close())
   const keyed = createKeyed(basics, platform)
+  const records = createCompletionRecords({ db, clock, logger, random })
+  cleanup.add('the records of completions', () => records.close())
   const taskStreams = createTaskStreams({ db, events, clock, logger })
   cleanup.add('task streams', () => taskStreams.close())
   const workspaceFeeds = createWorkspaceFeeds({ db, events, clock, logger })
@@ -128,7 +131,7 @@ export async function createServices(
     }),
     taskStreams,
     workspaceFeeds,
-    completions: createCompletions({ ...checks, db, ai, keyed, access, clock, newId, maxPromptBytes }),
+    completions: createCompletions({ ...checks, ai, keyed, records, access, clock, newId, maxPromptBytes }),
   }
 }
 

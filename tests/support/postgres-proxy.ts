@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { connect, createServer, type Socket } from 'node:net'
 
-/** Passes connections on to a PostgreSQL, and can lose an answer. */
+/** Passes connections on to a PostgreSQL, can lose an answer, and can be away. */
 export interface PostgresProxy extends AsyncDisposable {
   /** The server's URL, by way of the proxy. */
   readonly url: string
@@ -10,6 +10,9 @@ export interface PostgresProxy extends AsyncDisposable {
    * the statement did is committed, and the client never hears of it. Resolves when that has happened.
    */
   loseAnswerOf(name: string, marker?: string): Promise<void>
+  /** Breaks all connections, and each new one, until `comeBack`. */
+  goAway(): void
+  comeBack(): void
 }
 
 type Trap = { name: string; marker: string; sprung: () => void }
@@ -18,8 +21,10 @@ export async function startPostgresProxy(serverUrl: string): Promise<PostgresPro
   const target = new URL(serverUrl)
   const sockets = new Set<Socket>()
   let trap: Trap | null = null
+  let isAway = false
 
   const server = createServer((client) => {
+    if (isAway) return void client.destroy()
     const upstream = connect(Number(target.port), target.hostname)
     let springing: Trap | null = null
     for (const socket of [client, upstream]) {
@@ -61,6 +66,11 @@ export async function startPostgresProxy(serverUrl: string): Promise<PostgresPro
     loseAnswerOf(name, marker = '') {
       return new Promise((sprung) => (trap = { name, marker, sprung }))
     },
+    goAway() {
+      isAway = true
+      for (const socket of sockets) socket.destroy()
+    },
+    comeBack: () => void (isAway = false),
     async [Symbol.asyncDispose]() {
       server.close()
       for (const socket of sockets) socket.destroy()

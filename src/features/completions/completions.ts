@@ -1,20 +1,18 @@
 import type { AiClient } from '../../ai/ai-client.ts'
 import { AiError } from '../../ai/ai-error.ts'
-import { workspaceScope, type AiEvent, type Answer, type CacheControl, type ModelRequest } from '../../ai/model-call.ts'
+import { workspaceScope, type AiEvent, type CacheControl, type ModelRequest } from '../../ai/model-call.ts'
 import { BadUserInputError } from '../../lib/errors.ts'
 import type { NewId } from '../../lib/ids.ts'
 import { interruptible } from '../../lib/interruptible.ts'
 import { parseInput } from '../../lib/parse-input.ts'
 import type { z } from 'zod'
 import type { Clock } from '../../lib/clock.ts'
-import type { Database } from '../../platform/database/database.ts'
 import type { Viewer } from '../accounts/viewer.ts'
-import { recordCalls, recordedCall } from '../usage/ledger.ts'
 import type { WorkspaceAccess } from '../workspaces/access.ts'
 import { completionCursor } from './completion-cursor.ts'
-import { columnsOf } from './completion-end.ts'
 import { createCompletionSchema, type CompletionChecks, type CompletionInput } from './completion-input.ts'
 import { completionOf, failureOf, type Completion, type CompletionItem } from './completion-items.ts'
+import type { CompletionRecords } from './completion-records.ts'
 import type { KeyedCompletions } from './keyed-completions.ts'
 
 /**
@@ -24,8 +22,8 @@ import type { KeyedCompletions } from './keyed-completions.ts'
 export interface Completions {
   /**
    * Streams the answer. The models' failures are the last item, not an exception. What was asked upstream is in the ledger before the last item
-   * is given. `return()` aborts the model call; one with a key only when nobody has listened for 30 s. `after` is the cursor of the last delta that
-   * the caller has of a completion with a key.
+   * is given; while the database is away, after it (see CompletionRecords). `return()` aborts the model call; one with a key only when nobody has
+   * listened for 30 s. `after` is the cursor of the last delta that the caller has of a completion with a key.
    *
    * The first step throws BadUserInputError, NotFoundError, ForbiddenError (a VIEWER), and with a key ConflictError and ServerBusyError; a later one
    * of a completion with a key ServiceUnavailableError, when this server stops.
@@ -41,9 +39,9 @@ export interface Completions {
 }
 
 export type CompletionsDeps = CompletionChecks & {
-  db: Database
   ai: AiClient
   keyed: KeyedCompletions
+  records: CompletionRecords
   access: WorkspaceAccess
   clock: Clock
   newId: NewId
@@ -58,11 +56,10 @@ type Call = {
   request: ModelRequest
   startedAt: Date
 }
-type Outcome = { status: 'SUCCEEDED'; answer: Answer } | { status: 'FAILED' | 'CANCELLED'; error: AiError }
 type Asked = { viewer: Viewer; input: CompletionInput; after: string | null }
 
 export function createCompletions(deps: CompletionsDeps): Completions {
-  const { db, ai, keyed, access, clock, newId } = deps
+  const { ai, keyed, records, access, clock, newId } = deps
   const schema = createCompletionSchema(deps)
 
   async function begin({ viewer, input: rawInput, after }: Asked): Promise<Call> {
@@ -75,18 +72,6 @@ export function createCompletions(deps: CompletionsDeps): Completions {
     return { id: newId(), workspaceId, userId: viewer.userId, key, request: toRequest(input), startedAt: clock.now() }
   }
 
-  async function record(call: Call, outcome: Outcome): Promise<void> {
-    const attempts = outcome.status === 'SUCCEEDED' ? outcome.answer.attempts : outcome.error.attempts
-    const owner = { workspaceId: call.workspaceId, userId: call.userId, completionId: call.id }
-    const calls = attempts.map((attempt) =>
-      recordedCall(attempt, { ...owner, agentId: null, taskId: null, attemptNumber: null }),
-    )
-    await db.transaction(async (tx) => {
-      await tx.completion.create({ data: completionRow(call, outcome, clock.now()) })
-      await recordCalls(tx, calls)
-    })
-  }
-
   async function* runLive(call: Call, signal: AbortSignal): AsyncGenerator<CompletionItem, void, undefined> {
     const scopes = [workspaceScope(call.workspaceId)]
     const events = ai.stream(call.request, { signal, scopes })[Symbol.asyncIterator]()
@@ -96,14 +81,14 @@ export function createCompletions(deps: CompletionsDeps): Completions {
       for (let step = await events.next(); step.done !== true; step = await events.next()) {
         if (step.value.type === 'finished') {
           isOver = true
-          await record(call, { status: 'SUCCEEDED', answer: step.value.answer })
+          await records.write({ ...call, outcome: { status: 'SUCCEEDED', answer: step.value.answer } })
         }
         yield describe(step.value)
       }
     } catch (error) {
       if (!(error instanceof AiError)) throw error
       isOver = true
-      await record(call, { status: signal.aborted ? 'CANCELLED' : 'FAILED', error })
+      await records.write({ ...call, outcome: { status: signal.aborted ? 'CANCELLED' : 'FAILED', error } })
       yield { type: 'failed', failure: failureOf(error) }
     } finally {
       // The reader left between two items: the call is aborted by now, and what it has cost is still to be written.
@@ -114,11 +99,12 @@ export function createCompletions(deps: CompletionsDeps): Completions {
   async function recordAborted(call: Call, events: AsyncIterator<AiEvent>): Promise<void> {
     try {
       for (let step = await events.next(); step.done !== true; step = await events.next()) {
-        if (step.value.type === 'finished') await record(call, { status: 'SUCCEEDED', answer: step.value.answer })
+        if (step.value.type === 'finished')
+          await records.write({ ...call, outcome: { status: 'SUCCEEDED', answer: step.value.answer } })
       }
     } catch (error) {
       if (!(error instanceof AiError)) throw error
-      await record(call, { status: 'CANCELLED', error })
+      await records.write({ ...call, outcome: { status: 'CANCELLED', error } })
     }
   }
 
@@ -215,21 +201,4 @@ function toCacheControl(input: NonNullable<CompletionInput['cache']>): CacheCont
     forceRefresh: input.forceRefresh ?? false,
     noStore: input.noStore ?? false,
   }
-}
-
-// The text is not kept: without a key nobody can ask for it again.
-function completionRow(call: Call, outcome: Outcome, finishedAt: Date) {
-  const { id, workspaceId, userId, startedAt: createdAt } = call
-  const { json: _json, ...columns } =
-    outcome.status === 'SUCCEEDED'
-      ? columnsOf(outcome)
-      : {
-          json: null,
-          ...columnsOf({
-            status: outcome.status,
-            code: outcome.error.kind.toUpperCase(),
-            message: outcome.error.message,
-          }),
-        }
-  return { id, workspaceId, userId, createdAt, finishedAt, ...columns }
 }

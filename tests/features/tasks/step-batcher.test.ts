@@ -1,9 +1,9 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { createStepBatcher, type StepBatcher } from '../../../src/features/tasks/engine/step-batcher.ts'
 import { createTransitions, type Transitions } from '../../../src/features/tasks/engine/transitions.ts'
-import type { RunEnd } from '../../../src/features/tasks/engine/transition-input.ts'
+import type { RunEnd, Wish } from '../../../src/features/tasks/engine/transition-input.ts'
 import type { ClaimedRun } from '../../../src/features/tasks/engine/task-json.ts'
-import { systemClock } from '../../../src/lib/clock.ts'
+import { systemClock, type Clock } from '../../../src/lib/clock.ts'
 import { newId } from '../../../src/lib/ids.ts'
 import { captureLogs } from '../../support/log-capture.ts'
 import { makeNewTask, seedAgent } from '../../support/seed.ts'
@@ -19,15 +19,17 @@ beforeAll(async () => {
 
 afterAll(() => db[Symbol.asyncDispose]())
 
-function createBatcher(steps: Pick<Transitions, 'step'> = transitions): StepBatcher {
+const leaseMs = 12_000
+
+function createBatcher(steps: Pick<Transitions, 'step'> = transitions, clock: Clock = systemClock): StepBatcher {
   return createStepBatcher({
     transitions: { ...transitions, ...steps },
     announcer: { announce: async () => undefined },
-    clock: systemClock,
+    clock,
     newId,
     logger: captureLogs().logger,
     processId: newId(),
-    leaseMs: 12_000,
+    leaseMs,
     maxUnderWay: 2,
   })
 }
@@ -75,3 +77,37 @@ test('a step does not wait for a slower one', async () => {
   await steps.close()
   expect(begun).toBe(3)
 })
+
+test.each([
+  { what: 'is ours again when nobody has taken it', isTaken: false, claimedCount: 1 },
+  { what: 'is not ours when somebody has', isTaken: true, claimedCount: 0 },
+])('a claim whose answer took longer than half a lease $what', async ({ isTaken, claimedCount }) => {
+  const agent = await seedAgent(db)
+  await transitions.create([makeNewTask(agent)])
+  const again: boolean[] = []
+  let sleptMs = 0
+  const steps = createBatcher(
+    {
+      async step(step) {
+        again.push(...step.claims.map((wish) => wish.again))
+        const result = await transitions.step(step)
+        // The process was stopped between the answer and reading it.
+        if (sleptMs === 0) {
+          sleptMs = 30_000
+          if (isTaken) await transitions.step({ ...step, ends: result.claimed.map(released), claims: [] })
+          if (isTaken) await transitions.step({ ...step, claims: [elsewhere(agent.workspaceId)] })
+        }
+        return result
+      },
+    },
+    { ...systemClock, monotonicMs: () => systemClock.monotonicMs() + sleptMs },
+  )
+
+  const claimed = await steps.claim(agent.workspaceId, 1)
+
+  expect(again).toEqual([false, true])
+  expect(claimed).toHaveLength(claimedCount)
+  await steps.close()
+})
+
+const elsewhere = (workspaceId: string): Wish => ({ workspaceId, leaseTokens: [newId()], again: false })

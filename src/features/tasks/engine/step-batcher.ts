@@ -23,7 +23,8 @@ export interface StepBatcher {
   end(end: RunEnd, tail: OutputDeltaRecord | null): Promise<boolean>
   /**
    * Claims up to `count` tasks of a workspace; as many as there are and have room. When the database's answer is lost, it is asked for again
-   * under the same lease tokens, for as long as a lease lasts: what was claimed is ours, however often that takes.
+   * under the same lease tokens, for as long as a lease lasts: what was claimed is ours, however often that takes. So is an answer that was on its way for
+   * half a lease, because the process slept, say: somebody else may have the tasks by now.
    */
   claim(workspaceId: string, count: number): Promise<ClaimedRun[]>
   /** Waits for the steps under way and for those that wait; new ones are refused. */
@@ -100,6 +101,7 @@ export function createStepBatcher(deps: StepBatcherDeps): StepBatcher {
   }
 
   async function runStep(batch: Batch): Promise<void> {
+    const askedAtMs = clock.monotonicMs()
     const result = await transitions.step({
       ends: batch.ends.map(({ end }) => end),
       claims: wishesOf(batch.claims),
@@ -115,8 +117,12 @@ export function createStepBatcher(deps: StepBatcherDeps): StepBatcher {
     await announcer.announce(result.transitions, tails, result.readyWorkspaceIds)
     for (const { end, resolve } of batch.ends) resolve(result.endedTaskIds.has(end.taskId))
     const claimed = new Map(result.claimed.map((run) => [run.leaseToken, run]))
-    for (const { leaseTokens, resolve } of batch.claims) {
-      resolve(leaseTokens.flatMap((token) => claimed.get(token) ?? []))
+    const isOld = clock.monotonicMs() - askedAtMs >= leaseMs / 2
+    for (const claim of batch.claims) {
+      const runs = claim.leaseTokens.flatMap((token) => claimed.get(token) ?? [])
+      // Once: a database that is always so slow would be asked for ever.
+      if (isOld && !claim.again && runs.length > 0) claims.push({ ...claim, again: true })
+      else claim.resolve(runs)
     }
   }
 

@@ -39,15 +39,15 @@ export function createConnect({ operations, authenticate, watch, live, clock }: 
   }
 }
 
-function closeAt(time: Date | null, now: Date, { socket }: Connection): void {
+function closeAt(time: Date | null, now: Date, connection: Connection): void {
   if (time === null) return
-  const cancel = atTime(time, now, () => socket.close(CloseCode.Forbidden, 'Token expired'))
-  socket.once('close', cancel)
+  const cancel = atTime(time, now, () => connection.close(CloseCode.Forbidden, 'Token expired'))
+  connection.socket.once('close', cancel)
 }
 
 /** With the same code as for an expired token: clients come back, and are refused unless they have a new session by then. */
-function closeWhenRefused(watch: Watch, viewer: Viewer, { socket, closed }: Connection): void {
-  if (closed.aborted) return
-  const unwatch = watch(viewer, () => socket.close(CloseCode.Forbidden, 'Session ended'))
-  socket.once('close', unwatch)
+function closeWhenRefused(watch: Watch, viewer: Viewer, connection: Connection): void {
+  if (connection.closed.aborted) return
+  const unwatch = watch(viewer, () => connection.close(CloseCode.Forbidden, 'Session ended'))
+  connection.socket.once('close', unwatch)
 }

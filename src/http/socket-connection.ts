@@ -11,4 +11,6 @@ export type Connection = {
   authentication: Authentication | null
   /** Aborted when the socket is closed, or will be. */
   closed: AbortSignal
+  /** Closes the socket, and ends what it reads from at once: the other side may take long to answer, or never. */
+  close(code?: number, reason?: string): void
 }

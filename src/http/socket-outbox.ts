@@ -1,4 +1,4 @@
-import type { WebSocket } from 'ws'
+import type { Connection } from './socket-connection.ts'
 
 /** Close code 1013, "try again later": graphql-ws clients come back on it. */
 export const tryAgainLater = 1013
@@ -8,8 +8,6 @@ export type OutboxOptions = {
   maxBufferedBytes: number
   /** How long one message may wait. */
   maxStallMs: number
-  /** Called when the reader is cut off. The socket may take long to close: nobody reads that it is to. */
-  onCutOff: () => void
 }
 
 /**
@@ -17,8 +15,8 @@ export type OutboxOptions = {
  * than the other side reads. A reader too far behind is cut off, so that it costs no memory.
  */
 export function createOutbox(
-  socket: WebSocket,
-  { maxBufferedBytes, maxStallMs, onCutOff }: OutboxOptions,
+  { socket, close }: Pick<Connection, 'socket' | 'close'>,
+  { maxBufferedBytes, maxStallMs }: OutboxOptions,
 ): { send: (text: string) => Promise<void> } {
   let waiting = 0
   let stall: NodeJS.Timeout | undefined
@@ -29,8 +27,7 @@ export function createOutbox(
   socket.once('close', () => clearTimeout(stall))
 
   function cutOff(): void {
-    socket.close(tryAgainLater, 'Reading too slowly')
-    onCutOff()
+    close(tryAgainLater, 'Reading too slowly')
   }
 
   function restartStallTimer(): void {

@@ -94,26 +94,30 @@ export function createWebSockets(deps: WebSocketsDeps, options: WebSocketsOption
     const closed = new AbortController()
     // One listener for each operation, and a socket may have many.
     setMaxListeners(0, closed.signal)
-    const connection = {
+    const connection: Connection = {
       socket,
       client: deps.clientOf(request),
       readCookieToken: () => deps.cookieTokenOf(request),
       authentication: null,
       closed: closed.signal,
+      close(code, reason) {
+        socket.close(code, reason)
+        closed.abort()
+      },
     }
-    const outbox = createOutbox(socket, { ...options, onCutOff: () => closed.abort() })
+    const outbox = createOutbox(connection, options)
     const isInTime = createMessageMeter(options.maxMessagesPerSecond, clock)
     const handleClose = protocol.opened(
       {
         protocol: socket.protocol,
         send: (text) => outbox.send(text),
-        close: (code, reason) => socket.close(code, reason),
+        close: (code, reason) => connection.close(code, reason),
         onMessage(handle) {
           socket.on('message', (data) => {
             // What still comes while the socket closes is for nobody.
             if (socket.readyState !== socket.OPEN) return
-            if (!isInTime()) return socket.close(CloseCode.TooManyInitialisationRequests, 'Too many messages')
-            void handle(textOf(data)).catch((error: unknown) => fail(socket, error))
+            if (!isInTime()) return connection.close(CloseCode.TooManyInitialisationRequests, 'Too many messages')
+            void handle(textOf(data)).catch((error: unknown) => fail(connection, error))
           })
         },
       },
@@ -130,10 +134,10 @@ export function createWebSockets(deps: WebSocketsDeps, options: WebSocketsOption
     })
   }
 
-  function fail(socket: WebSocket, error: unknown): void {
-    if (error instanceof AppError) return socket.close(tryAgainLater, 'Try again later')
+  function fail(connection: Connection, error: unknown): void {
+    if (error instanceof AppError) return connection.close(tryAgainLater, 'Try again later')
     logger.error({ err: error }, 'handling a websocket message failed')
-    socket.close(CloseCode.InternalServerError, 'Internal server error')
+    connection.close(CloseCode.InternalServerError, 'Internal server error')
   }
 
   const server = new WebSocketServer({

@@ -181,6 +181,21 @@ describe('WebSockets', () => {
     expect(await socket.closed).toEqual({ code: 1013, reason: 'Reading too slowly' })
   })
 
+  test('end their sources at once when they are closed, also when the client does not read that', async () => {
+    await using server = await startServer({ maxMessagesPerSecond: 5 })
+    await using socket = await connectSocket(server.url)
+    const started = probe.next('started')
+    socket.send({ type: 'subscribe', id: '1', payload: { query: silence } })
+    await started
+    // Well before ws gives up on an answer to its close, which takes 30 s.
+    const ended = probe.next('ended', 15_000)
+    socket.socket.pause()
+    for (let n = 0; n < 10; n += 1) socket.send({ type: 'ping' })
+    expect(await ended).toEqual(['silence'])
+    socket.socket.resume()
+    expect(await socket.closed).toEqual({ code: 4429, reason: 'Too many messages' })
+  })
+
   test('close with 1013 when too much waits for a client', async () => {
     await using server = await startServer({ maxBufferedBytes: 100_000, maxMessagesPerSecond: 1_000 })
     await using socket = await connectSocket(server.url)

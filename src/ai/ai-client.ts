@@ -15,6 +15,7 @@ import { createBreakerGate } from './breaker-gate.ts'
 import { createCallControl, type CallControl } from './call-signal.ts'
 import { runChain, type BegunCall } from './chain.ts'
 import { createConnectionWatch } from './connection-watch.ts'
+import { createHttpFetch } from './http-fetch.ts'
 import { createDemoProvider, demoModelName, demoProviderName, demoTokenDelayMs } from './demo-provider.ts'
 import { createEndpointMemory } from './endpoint-memory.ts'
 import type { AiEvent, CallScope, ModelName, ModelRequest, RateLimit } from './model-call.ts'
@@ -102,11 +103,13 @@ export type AiClientOptions = {
 export function createAiClient(options: AiClientOptions): AiClient {
   const { clock, newId, random, logger } = options
   const outputSchemas = createOutputSchemas()
+  const connections = createConnectionWatch()
+  const http = createHttpFetch({ onSent: (headers) => connections.sent(headers) })
   const demo = createDemoProvider({ tokenDelayMs: options.demoTokenDelayMs ?? demoTokenDelayMs, outputSchemas })
   const providers = new Map([[demoProviderName, demo]])
   for (const config of options.providers) {
     if (providers.has(config.name)) throw new Error(`the provider name "${config.name}" is taken`)
-    providers.set(config.name, createProvider(config))
+    providers.set(config.name, createProvider(config, http))
   }
   const directory = createModelDirectory({
     providers: [...providers.keys()],
@@ -123,7 +126,6 @@ export function createAiClient(options: AiClientOptions): AiClient {
     overrides: { ...options.prices, [demoModelName]: { inputUsd: 0, cachedInputUsd: 0, outputUsd: 0 } },
   })
   const memory = createEndpointMemory()
-  const connections = createConnectionWatch()
   const background = createBackgroundWork({ logger })
   const responses =
     options.responses === undefined
@@ -186,8 +188,8 @@ export function createAiClient(options: AiClientOptions): AiClient {
       isClosed = true
       counting.stop()
       for (const call of calls) call.abort(new Error('the AI client is closed'))
-      connections.close()
       await background.settled()
+      http.close()
     },
   }
 }

@@ -133,7 +133,7 @@ function outcomeOfStatus(status: number): FailureOutcome {
   return status >= 500 ? 'server_error' : 'bad_request'
 }
 
-// "Connection error." says nothing; the reason (ECONNREFUSED, other side closed) is at the end of the causes.
+// "Connection error." says nothing; the reason (ECONNREFUSED, socket hang up) is at the end of the causes.
 function describeChain(error: unknown): string {
   const parts: string[] = []
   let current = error

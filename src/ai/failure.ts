@@ -71,8 +71,7 @@ export class StreamFault extends Error {
 }
 
 /**
- * Thrown when a body could not be read to its end: undici says "TypeError: terminated" when the socket dies under it,
- * an AbortError when we cut it.
+ * Thrown when a body could not be read to its end: the socket died under it, or we cut it.
  */
 export class BodyLost extends Error {
   constructor(options: { cause: unknown }) {

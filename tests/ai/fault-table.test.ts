@@ -85,7 +85,7 @@ const faults: Fault[] = [
   {
     name: 'a cut without an end of file',
     replies: [broken(cut)],
-    events: goodAfter('(interrupted): terminated: other side closed'),
+    events: goodAfter('(interrupted): the connection was closed'),
     attempts: ['a/m interrupted', 'b/m succeeded'],
   },
   {

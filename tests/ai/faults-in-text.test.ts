@@ -23,7 +23,7 @@ const stallsAfter = (outcome: string): Record<string, { idleMs: number }> =>
   outcome === 'idle_timeout' ? { 'a/m': { idleMs: 200 } } : {}
 
 const faults: [string, Act[], string, string][] = [
-  ['is cut without an end of file', [cut], 'interrupted', 'terminated: other side closed'],
+  ['is cut without an end of file', [cut], 'interrupted', 'the connection was closed'],
   ['is cut with a proper end of file', [end], 'interrupted', 'the stream ended without a finish reason'],
   [
     'ends in half a chunk',
@@ -114,7 +114,7 @@ test('starts again on the same model when there is no other one', async () => {
   expect(seen.events).toEqual([
     'started a/m',
     'text Half',
-    'started a/m because a/m failed in the middle of its answer (interrupted): terminated: other side closed',
+    'started a/m because a/m failed in the middle of its answer (interrupted): the connection was closed',
     'text Whole',
     'finished stop',
   ])

@@ -49,7 +49,13 @@ export function createHttpFetch({ onSent }: HttpFetchOptions): HttpFetch {
     })
     if (signal !== null) abortOn(signal, request)
     request.end(body)
-    return responseOf(await answerTo(request), request)
+    const incoming = await answerTo(request)
+    try {
+      return responseOf(incoming)
+    } catch (error) {
+      request.destroy()
+      throw error
+    }
   }
 
   return {
@@ -76,13 +82,12 @@ function answerTo(request: ClientRequest): Promise<IncomingMessage> {
   })
 }
 
-function responseOf(incoming: IncomingMessage, request: ClientRequest): Response {
+/** Throws for a redirect, and for a status or a header that HTTP does not know. */
+function responseOf(incoming: IncomingMessage): Response {
   const status = incoming.statusCode ?? 0
   const { location } = incoming.headers
-  if (status >= 300 && status < 400 && location !== undefined) {
-    request.destroy()
+  if (status >= 300 && status < 400 && location !== undefined)
     throw new Error(`the server redirects to ${location}, which is not followed: write the address that answers`)
-  }
   const headers = new Headers()
   const { rawHeaders: raw } = incoming
   for (let at = 0; at + 1 < raw.length; at += 2) headers.append(raw[at] ?? '', raw[at + 1] ?? '')

@@ -91,6 +91,18 @@ test('follows no redirect', async () => {
   expect(elsewhere.connections()).toBe(0)
 })
 
+test('closes the connection of an answer that is none', async () => {
+  await using server = await start((_request, response) => void response.writeHead(700).end('a'))
+
+  await expect(server.fetch(server.url, post('x'))).rejects.toThrow(RangeError)
+
+  await until(
+    'it is closed',
+    async () => server.open(),
+    (count) => count === 0,
+  )
+})
+
 test('an abort closes the connection, before the answer and in its middle', async () => {
   await using server = await start((request, response) => {
     if (request.url === '/chat?begins') response.write('a')
